@@ -1,0 +1,330 @@
+//! Session ids: a public handle and a secret.
+//!
+//! An id is 36 bytes of the operating system's random source, written as 48 characters of unpadded
+//! base64url: a 16-byte [`Handle`] that names the session, and a 20-byte secret that opens it. The store
+//! is given the handle, and the SHA-256 of the secret inside the record's payload; so neither a stolen
+//! dump of the store nor a log line opens a session.
+//!
+//! 160 bits of secret are more than the 128 bits of OWASP ASVS 5.0 7.2.3 and the 64 bits of
+//! NIST SP 800-63B-4 §5.1.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+const HANDLE_BYTES: usize = 16;
+const SECRET_BYTES: usize = 20;
+const ID_BYTES: usize = HANDLE_BYTES + SECRET_BYTES;
+
+/// Characters of an id in a cookie. 36 bytes are exactly 48 characters of base64, so there is no padding,
+/// no unused bit, and one spelling only for each id.
+pub(crate) const ID_CHARS: usize = 48;
+
+/// The public name of a session: 16 random bytes, which last as long as the session does.
+///
+/// A handle opens nothing. It is what a store keys its records by, what logs and spans carry, and what a
+/// page that lists a user's devices can put into a form. It is displayed, and parsed, as 32 lowercase
+/// hexadecimal digits.
+///
+/// ```
+/// use cloakroom::store::Handle;
+///
+/// let handle = Handle::from_bytes([0xAB; 16]);
+/// assert_eq!(handle.to_string(), "abababababababababababababababab");
+/// assert_eq!(handle.to_string().parse::<Handle>().unwrap(), handle);
+/// assert!("../../etc/passwd".parse::<Handle>().is_err());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Handle([u8; HANDLE_BYTES]);
+
+impl Handle {
+    /// The handle of these 16 bytes, as a store finds it in a key column.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes of this handle: the key of the session's record in a store.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({self})")
+    }
+}
+
+impl FromStr for Handle {
+    type Err = ParseHandleError;
+
+    /// Parses exactly 32 lowercase hexadecimal digits, so that a handle has one spelling.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.as_bytes();
+        if digits.len() != 2 * HANDLE_BYTES {
+            return Err(ParseHandleError);
+        }
+        let mut bytes = [0; HANDLE_BYTES];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+fn hex_digit(digit: u8) -> Result<u8, ParseHandleError> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        _ => Err(ParseHandleError),
+    }
+}
+
+/// The text is not a [`Handle`]: it is not 32 lowercase hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseHandleError;
+
+impl fmt::Display for ParseHandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a session handle is 32 lowercase hexadecimal digits")
+    }
+}
+
+impl std::error::Error for ParseHandleError {}
+
+/// What opens a session: 20 random bytes that only the client keeps.
+#[derive(Clone)]
+pub(crate) struct Secret([u8; SECRET_BYTES]);
+
+impl Secret {
+    /// A new secret, of the operating system's random source.
+    ///
+    /// # Errors
+    ///
+    /// When the random source fails. A guessable id must never be issued, so there is no fallback.
+    pub(crate) fn generate() -> Result<Self, RandomSourceError> {
+        let mut bytes = [0; SECRET_BYTES];
+        fill_random(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The SHA-256 of the secret: what the record holds of it.
+    ///
+    /// A plain hash is enough, since a secret of 160 random bits cannot be guessed or tabulated.
+    pub(crate) fn digest(&self) -> SecretDigest {
+        SecretDigest(Sha256::digest(self.0).into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+/// The SHA-256 of a [`Secret`]. Compared in constant time, so that timing tells nothing about it.
+#[derive(Clone, Copy)]
+pub(crate) struct SecretDigest([u8; 32]);
+
+impl SecretDigest {
+    pub(crate) const BYTES: usize = 32;
+
+    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for SecretDigest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SecretDigest {}
+
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretDigest(redacted)")
+    }
+}
+
+/// A well-formed session id, as a client holds it. Deliberately without `Display` and `Serialize`.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionId {
+    pub(crate) handle: Handle,
+    pub(crate) secret: Secret,
+}
+
+impl SessionId {
+    /// A new id, under a new handle.
+    ///
+    /// # Errors
+    ///
+    /// When the random source fails.
+    pub(crate) fn generate() -> Result<Self, RandomSourceError> {
+        let mut handle = [0; HANDLE_BYTES];
+        fill_random(&mut handle)?;
+        Ok(Self {
+            handle: Handle(handle),
+            secret: Secret::generate()?,
+        })
+    }
+
+    /// The id of a cookie's value; `None` for anything but 48 characters of the base64url alphabet.
+    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
+        let value: &[u8; ID_CHARS] = value.try_into().ok()?;
+        let bytes = decode_base64url(value)?;
+        let (handle, secret) = bytes.split_at(HANDLE_BYTES);
+        Some(Self {
+            handle: Handle(handle.try_into().ok()?),
+            secret: Secret(secret.try_into().ok()?),
+        })
+    }
+
+    /// The cookie's value: 48 ASCII characters, none of which needs quoting or escaping.
+    pub(crate) fn encode(&self) -> [u8; ID_CHARS] {
+        let mut bytes = [0; ID_BYTES];
+        bytes[..HANDLE_BYTES].copy_from_slice(&self.handle.0);
+        bytes[HANDLE_BYTES..].copy_from_slice(&self.secret.0);
+        encode_base64url(&bytes)
+    }
+}
+
+/// The operating system's random source failed, so no id can be made.
+#[derive(Debug)]
+pub(crate) struct RandomSourceError(rand::rngs::SysError);
+
+impl fmt::Display for RandomSourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the operating system's random source failed")
+    }
+}
+
+impl std::error::Error for RandomSourceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Fills the buffer from the operating system, without a generator of our own in between that a fork or a
+/// snapshot of the process could repeat.
+pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), RandomSourceError> {
+    SysRng.try_fill_bytes(buffer).map_err(RandomSourceError)
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+const NOT_IN_ALPHABET: u8 = 0xFF;
+
+/// The value of each byte in the alphabet.
+const VALUES: [u8; 256] = {
+    let mut values = [NOT_IN_ALPHABET; 256];
+    let mut index = 0;
+    while index < ALPHABET.len() {
+        values[ALPHABET[index] as usize] = index as u8;
+        index += 1;
+    }
+    values
+};
+
+fn encode_base64url(bytes: &[u8; ID_BYTES]) -> [u8; ID_CHARS] {
+    let mut text = [0; ID_CHARS];
+    for (chars, group) in text.chunks_exact_mut(4).zip(bytes.chunks_exact(3)) {
+        let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
+        for (position, char) in chars.iter_mut().enumerate() {
+            *char = ALPHABET[(bits >> (18 - 6 * position) & 0x3F) as usize];
+        }
+    }
+    text
+}
+
+fn decode_base64url(text: &[u8; ID_CHARS]) -> Option<[u8; ID_BYTES]> {
+    let mut bytes = [0; ID_BYTES];
+    for (group, chars) in bytes.chunks_exact_mut(3).zip(text.chunks_exact(4)) {
+        let mut bits = 0;
+        for &char in chars {
+            let value = VALUES[usize::from(char)];
+            if value == NOT_IN_ALPHABET {
+                return None;
+            }
+            bits = bits << 6 | u32::from(value);
+        }
+        group.copy_from_slice(&bits.to_be_bytes()[1..]);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_way_through_the_cookie() {
+        for _ in 0..1_000 {
+            let id = SessionId::generate().unwrap();
+            let back = SessionId::parse(&id.encode()).unwrap();
+            assert_eq!(back.handle, id.handle);
+            assert_eq!(back.secret.digest(), id.secret.digest());
+        }
+    }
+
+    #[test]
+    fn base64url_is_the_one_of_rfc_4648() {
+        let mut bytes = [0; ID_BYTES];
+        bytes[..6].copy_from_slice(&[0xFB, 0xFF, 0xFE, 0x14, 0xFB, 0x9C]);
+        let text = encode_base64url(&bytes);
+        assert_eq!(&text[..8], b"-__-FPuc");
+        assert!(text[8..].iter().all(|&char| char == b'A'));
+    }
+
+    #[test]
+    fn another_length_or_character_is_no_id() {
+        let good = SessionId::generate().unwrap().encode();
+        for length in 0..ID_CHARS {
+            assert!(SessionId::parse(&good[..length]).is_none());
+        }
+        assert!(SessionId::parse(&[good.as_slice(), b"A"].concat()).is_none());
+        for byte in 0..=255u8 {
+            for position in 0..ID_CHARS {
+                let mut value = good;
+                value[position] = byte;
+                assert_eq!(SessionId::parse(&value).is_some(), ALPHABET.contains(&byte));
+            }
+        }
+    }
+
+    #[test]
+    fn debug_reveals_neither_secret_nor_digest() {
+        let id = SessionId::generate().unwrap();
+        let text = format!("{id:?} {:?}", id.secret.digest());
+        assert_eq!(
+            text,
+            format!(
+                "SessionId {{ handle: Handle({}), secret: Secret(redacted) }} SecretDigest(redacted)",
+                id.handle
+            )
+        );
+    }
+
+    #[test]
+    fn a_handle_has_one_spelling() {
+        let handle = Handle::from_bytes([0xAB; 16]);
+        assert!(handle.to_string().to_uppercase().parse::<Handle>().is_err());
+        assert!(format!("{handle}0").parse::<Handle>().is_err());
+        assert!("".parse::<Handle>().is_err());
+    }
+}

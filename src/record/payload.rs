@@ -1,0 +1,324 @@
+//! What a record's payload holds, and how it is written.
+//!
+//! ```text
+//! format      u8            1
+//! digest      32 bytes      SHA-256 of the current secret
+//! retired     u8, then each: digest 32 bytes, kind u8, since i64
+//! started     i64           from when the absolute timeout counts
+//! renewed     i64           when the current secret was issued
+//! idle        i64           milliseconds; 0 is none
+//! absolute    i64           milliseconds
+//! login       i64           when the user was authenticated; i64::MIN is never
+//! persistent  u8            whether the cookie outlives the browser
+//! label       u8, text      what a login was labelled with; empty is nothing
+//! entries     to the end, each: key u32, text; value u32, JSON
+//! ```
+//!
+//! Numbers are big-endian, times unix milliseconds. The entries come last and are framed, so that one value
+//! is found and decoded without decoding the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Reader, RecordDecodeError};
+use crate::id::SecretDigest;
+use crate::timeouts::{Timeouts, millis};
+
+const FORMAT: u8 = 1;
+const NEVER: i64 = i64::MIN;
+
+/// How many retired secrets a session remembers.
+pub(crate) const MAX_RETIRED: usize = 4;
+
+/// All that a session is, apart from its data.
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
+    /// Opens the session.
+    pub(crate) secret: SecretDigest,
+    /// Secrets that opened the session before, the latest first.
+    pub(crate) retired: Vec<RetiredSecret>,
+    /// From when the absolute timeout counts: the creation, or the last login.
+    pub(crate) started_at: i64,
+    /// When the current secret was issued.
+    pub(crate) renewed_at: i64,
+    pub(crate) timeouts: Timeouts,
+    /// When the user who is logged in was authenticated.
+    pub(crate) authenticated_at: Option<i64>,
+    /// Whether the cookie outlives the browser.
+    pub(crate) persistent_cookie: bool,
+    /// What the login was labelled with.
+    pub(crate) label: Option<Arc<str>>,
+}
+
+/// A secret that was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetiredSecret {
+    pub(crate) digest: SecretDigest,
+    pub(crate) retirement: Retirement,
+}
+
+/// Why a secret was replaced, which says what it is still good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retirement {
+    /// By a change of privilege, at this time: dead at once.
+    Privileged { at: i64 },
+    /// On a schedule, and nobody has presented the new secret yet: still opens the session.
+    Routine,
+    /// On a schedule, and the new secret was first presented at this time: opens it for the grace period.
+    Superseded { at: i64 },
+}
+
+impl Header {
+    /// The bytes of this header, with room for `capacity` bytes of entries.
+    pub(crate) fn encode(&self, capacity: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.encoded_size() + capacity);
+        bytes.push(FORMAT);
+        bytes.extend(self.secret.as_bytes());
+        bytes.push(self.retired.len() as u8);
+        for retired in &self.retired {
+            let (kind, at) = match retired.retirement {
+                Retirement::Privileged { at } => (0, at),
+                Retirement::Routine => (1, NEVER),
+                Retirement::Superseded { at } => (2, at),
+            };
+            bytes.extend(retired.digest.as_bytes());
+            bytes.push(kind);
+            bytes.extend(at.to_be_bytes());
+        }
+        let idle = self.timeouts.idle().map_or(0, millis);
+        for number in [
+            self.started_at,
+            self.renewed_at,
+            idle,
+            millis(self.timeouts.absolute()),
+            self.authenticated_at.unwrap_or(NEVER),
+        ] {
+            bytes.extend(number.to_be_bytes());
+        }
+        bytes.push(u8::from(self.persistent_cookie));
+        let label = self.label.as_deref().unwrap_or_default();
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+        bytes
+    }
+
+    /// The header at the front of a payload, and where its entries begin.
+    pub(crate) fn decode(payload: &[u8]) -> Result<(Self, usize), RecordDecodeError> {
+        let mut reader = Reader(payload);
+        reader.format(FORMAT)?;
+        let secret = SecretDigest::from_bytes(reader.array()?);
+        let retired = (0..reader.u8()?)
+            .map(|_| decode_retired(&mut reader))
+            .collect::<Result<Vec<_>, _>>()?;
+        let started_at = reader.i64()?;
+        let renewed_at = reader.i64()?;
+        let idle = reader.i64()?;
+        let absolute = decode_duration(reader.i64()?)?;
+        let timeouts = match idle {
+            0 => Timeouts::without_idle(absolute),
+            idle => Timeouts::new(decode_duration(idle)?, absolute),
+        };
+        let authenticated_at = Some(reader.i64()?).filter(|&at| at != NEVER);
+        let persistent_cookie = reader.u8()? != 0;
+        let label = match reader.u8()? {
+            0 => None,
+            length => Some(reader.text(usize::from(length))?.into()),
+        };
+        let header = Self {
+            secret,
+            retired,
+            started_at,
+            renewed_at,
+            timeouts,
+            authenticated_at,
+            persistent_cookie,
+            label,
+        };
+        Ok((header, payload.len() - reader.0.len()))
+    }
+
+    fn encoded_size(&self) -> usize {
+        const RETIRED: usize = SecretDigest::BYTES + 1 + 8;
+        let label = self.label.as_ref().map_or(0, |label| label.len());
+        1 + SecretDigest::BYTES + 1 + self.retired.len() * RETIRED + 5 * 8 + 1 + 1 + label
+    }
+}
+
+fn decode_retired(reader: &mut Reader<'_>) -> Result<RetiredSecret, RecordDecodeError> {
+    let digest = SecretDigest::from_bytes(reader.array()?);
+    let kind = reader.u8()?;
+    let at = reader.i64()?;
+    let retirement = match kind {
+        0 => Retirement::Privileged { at },
+        1 => Retirement::Routine,
+        2 => Retirement::Superseded { at },
+        _ => {
+            return Err(RecordDecodeError::malformed(
+                "a retired secret has no such kind",
+            ));
+        }
+    };
+    Ok(RetiredSecret { digest, retirement })
+}
+
+fn decode_duration(millis: i64) -> Result<Duration, RecordDecodeError> {
+    u64::try_from(millis)
+        .map(Duration::from_millis)
+        .map_err(|_| RecordDecodeError::malformed("a timeout in it is negative"))
+}
+
+/// Bytes that an entry takes up.
+pub(crate) fn entry_size(key: &str, value: &[u8]) -> usize {
+    4 + key.len() + 4 + value.len()
+}
+
+/// Appends an entry.
+pub(crate) fn encode_entry(bytes: &mut Vec<u8>, key: &str, value: &[u8]) {
+    // The size of a session is limited to far less than 4 GiB before anything is encoded.
+    bytes.extend((key.len() as u32).to_be_bytes());
+    bytes.extend(key.as_bytes());
+    bytes.extend((value.len() as u32).to_be_bytes());
+    bytes.extend(value);
+}
+
+/// Goes through the entries of a payload, in the order in which they stand.
+#[derive(Clone)]
+pub(crate) struct Entries<'a>(Reader<'a>);
+
+impl<'a> Entries<'a> {
+    /// The entries of these bytes: the end of a payload, from where [`Header::decode`] said.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(Reader(bytes))
+    }
+
+    fn decode_entry(&mut self) -> Result<(&'a str, &'a [u8]), RecordDecodeError> {
+        let key_length = self.0.u32()? as usize;
+        let key = self.0.text(key_length)?;
+        let value_length = self.0.u32()? as usize;
+        Ok((key, self.0.bytes(value_length)?))
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<(&'a str, &'a [u8]), RecordDecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let entry = self.decode_entry();
+        if entry.is_err() {
+            // What follows a broken entry cannot be found.
+            self.0 = Reader(&[]);
+        }
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(byte: u8) -> SecretDigest {
+        SecretDigest::from_bytes([byte; 32])
+    }
+
+    fn full() -> Header {
+        Header {
+            secret: digest(1),
+            retired: vec![
+                RetiredSecret {
+                    digest: digest(2),
+                    retirement: Retirement::Privileged { at: 5 },
+                },
+                RetiredSecret {
+                    digest: digest(3),
+                    retirement: Retirement::Routine,
+                },
+                RetiredSecret {
+                    digest: digest(4),
+                    retirement: Retirement::Superseded { at: 6 },
+                },
+            ],
+            started_at: 1_700_000_000_000,
+            renewed_at: 1_700_000_000_001,
+            timeouts: Timeouts::AAL3,
+            authenticated_at: Some(1_700_000_000_002),
+            persistent_cookie: true,
+            label: Some("Firefox on Linux".into()),
+        }
+    }
+
+    fn bare() -> Header {
+        Header {
+            retired: Vec::new(),
+            timeouts: Timeouts::AAL1,
+            authenticated_at: None,
+            persistent_cookie: false,
+            label: None,
+            ..full()
+        }
+    }
+
+    #[test]
+    fn a_header_survives_encoding() {
+        for header in [full(), bare()] {
+            let mut bytes = header.encode(0);
+            assert_eq!(bytes.len(), header.encoded_size());
+            let length = bytes.len();
+            encode_entry(&mut bytes, "k", b"1");
+            let (back, entries) = Header::decode(&bytes).unwrap();
+            assert_eq!(entries, length);
+            assert_eq!(back.secret, header.secret);
+            assert_eq!(back.retired, header.retired);
+            assert_eq!(back.started_at, header.started_at);
+            assert_eq!(back.renewed_at, header.renewed_at);
+            assert_eq!(back.timeouts, header.timeouts);
+            assert_eq!(back.authenticated_at, header.authenticated_at);
+            assert_eq!(back.persistent_cookie, header.persistent_cookie);
+            assert_eq!(back.label, header.label);
+        }
+    }
+
+    #[test]
+    fn a_header_cut_short_is_an_error_at_every_length() {
+        let bytes = full().encode(0);
+        for length in 0..bytes.len() {
+            assert!(Header::decode(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_garbage() {
+        let mut bytes = full().encode(0);
+        bytes[0] = FORMAT + 1;
+        assert!(Header::decode(&bytes).unwrap_err().is_newer_format());
+    }
+
+    #[test]
+    fn entries_come_back_in_order() {
+        let mut bytes = Vec::new();
+        let entries: [(&str, &[u8]); 3] = [("a", b"1"), ("", b""), ("schlüssel", b"\"x\"")];
+        for (key, value) in entries {
+            encode_entry(&mut bytes, key, value);
+        }
+        let size: usize = entries
+            .iter()
+            .map(|(key, value)| entry_size(key, value))
+            .sum();
+        assert_eq!(bytes.len(), size);
+        let back: Vec<_> = Entries::new(&bytes).map(Result::unwrap).collect();
+        assert_eq!(back, entries);
+    }
+
+    #[test]
+    fn a_broken_entry_ends_the_entries() {
+        let mut bytes = Vec::new();
+        encode_entry(&mut bytes, "a", b"1");
+        bytes.extend([0, 0, 0, 9, b'x']);
+        let mut entries = Entries::new(&bytes);
+        assert!(entries.next().unwrap().is_ok());
+        assert!(entries.next().unwrap().is_err());
+        assert!(entries.next().is_none());
+    }
+}

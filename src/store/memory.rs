@@ -1,0 +1,5 @@
+//! Sessions in this process's memory.
+
+/// Keeps sessions in this process's memory.
+#[derive(Debug)]
+pub struct MemoryStore;
