@@ -13,6 +13,7 @@ mod sweeper;
 pub mod testing;
 mod timeouts;
 
+pub use crate::cookie::SameSite;
 pub use crate::error::{Error, ErrorKind};
 pub use crate::sweeper::Sweeper;
 pub use crate::timeouts::Timeouts;
