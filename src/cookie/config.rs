@@ -27,7 +27,7 @@ pub(crate) struct CookieOptions {
     pub(crate) path: String,
     /// The domain whose hosts all get the cookie; none by default, so that only the host itself does.
     ///
-    /// Browsers refuse a public suffix such as `co.uk` or `github.io`. Their list changes weekly, so this is
+    /// Browsers refuse a public suffix such as `co.uk` or `github.io`. Their list changes often, so this is
     /// the one refusal that is not foreseen here.
     pub(crate) domain: Option<String>,
     /// [`SameSite::Lax`] by default.

@@ -10,7 +10,7 @@ pub(crate) struct CookieLimits {
     /// of headers, so no client that works elsewhere is turned away.
     pub(crate) max_bytes: usize,
     /// Cookies of all `Cookie` lines together, empty and nameless ones included. 1,024 by default:
-    /// browsers keep 150 to 600 for a site.
+    /// browsers keep a few hundred for a site.
     pub(crate) max_pairs: usize,
 }
 
