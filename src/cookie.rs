@@ -206,8 +206,10 @@ mod tests {
         options.http_only = false;
     }
 
+    type Change = fn(&mut CookieOptions);
+
     /// Each way of setting the cookie, and what stands around the value.
-    const RENDERED: [(fn(&mut CookieOptions), &str, &str); 4] = [
+    const RENDERED: [(Change, &str, &str); 4] = [
         (
             |_| (),
             "__Host-Http-id=",
@@ -291,7 +293,7 @@ mod tests {
     #[test]
     fn differing_values_are_looked_up_only_where_browsers_may_send_them() {
         for (change, host_locked) in [
-            ((|_| ()) as fn(&mut CookieOptions), true),
+            ((|_| ()) as Change, true),
             (|options| options.http_only = false, true),
             (embedded, true),
             (shared, false),
