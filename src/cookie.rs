@@ -93,6 +93,22 @@ pub(crate) struct SessionCookie {
     removal: HeaderValue,
 }
 
+/// The cookie of the default options, which cannot fail to build: a test holds it to what they build.
+impl Default for SessionCookie {
+    fn default() -> Self {
+        Self {
+            name: "__Host-Http-id".into(),
+            host_locked: true,
+            limits: CookieLimits::default(),
+            attributes: "; HttpOnly; SameSite=Lax; Secure; Path=/".into(),
+            removal: HeaderValue::from_static(
+                "__Host-Http-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; \
+                 Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            ),
+        }
+    }
+}
+
 impl SessionCookie {
     fn new(options: &CookieOptions) -> Result<Self, InvalidHeaderValue> {
         let name = options.full_name();
@@ -207,6 +223,14 @@ mod tests {
     }
 
     type Change = fn(&mut CookieOptions);
+
+    #[test]
+    fn the_default_cookie_is_the_one_that_the_default_options_build() {
+        let built = cookie(|_| {});
+        let default = SessionCookie::default();
+        assert_eq!(format!("{default:?}"), format!("{built:?}"));
+        assert_eq!(default.removal(), built.removal());
+    }
 
     /// Each way of setting the cookie, and what stands around the value.
     const RENDERED: [(Change, &str, &str); 4] = [

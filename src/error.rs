@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::id::RandomSourceError;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// A session could not be loaded, read, changed or saved.
@@ -35,6 +37,9 @@ pub enum ErrorKind {
     Store,
     /// Other requests kept changing the session for as long as the layer retries. 503.
     Contention,
+    /// The session ended, or its id was renewed by a login, while the request ran: its changes were
+    /// dropped. 409.
+    Ended,
     /// The response was committed, or the request was dropped or panicked: the session takes no more
     /// changes. 500.
     Closed,
@@ -93,6 +98,28 @@ impl Error {
         )
     }
 
+    pub(crate) fn ended() -> Self {
+        Self::new(
+            ErrorKind::Ended,
+            "the session ended, or its id was renewed by a login, while the request ran: its changes \
+             were dropped",
+        )
+    }
+
+    pub(crate) fn contention(limit: Duration) -> Self {
+        Self::new(
+            ErrorKind::Contention,
+            format!(
+                "other requests kept changing the session for {limit:?} \
+                 (SessionLayerBuilder::retry_for): the changes were dropped"
+            ),
+        )
+    }
+
+    pub(crate) fn store(message: &'static str, error: StoreError) -> Self {
+        Self::with_source(ErrorKind::Store, message, error)
+    }
+
     /// The category of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -106,6 +133,7 @@ impl Error {
             | ErrorKind::Contention
             | ErrorKind::EndingFailed
             | ErrorKind::RandomSource => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Ended => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -120,6 +148,7 @@ impl Error {
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 "The session is unavailable at the moment. Please try again."
             }
+            ErrorKind::Ended => "The session ended. Please try again.",
             _ => "Something went wrong with the session.",
         }
     }
@@ -151,5 +180,15 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source = self.0.source.as_deref()?;
         Some(source)
+    }
+}
+
+impl From<RandomSourceError> for Error {
+    fn from(error: RandomSourceError) -> Self {
+        Self::with_source(
+            ErrorKind::RandomSource,
+            "no session id could be made",
+            error,
+        )
     }
 }

@@ -69,6 +69,12 @@ pub(crate) enum Retirement {
 }
 
 impl Header {
+    /// Until when the cookie is kept: `None` if it ends with the browser.
+    pub(crate) fn persistent_until(&self) -> Option<i64> {
+        self.persistent_cookie
+            .then(|| self.timeouts.deadline(self.started_at))
+    }
+
     /// The bytes of this header, with room for `capacity` bytes of entries.
     pub(crate) fn encode(&self, capacity: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_size() + capacity);

@@ -1,0 +1,286 @@
+//! Runs a [`Plan`] on the store.
+//!
+//! A commit is one store call, nearly always. Where it takes more (another request came first, or an
+//! answer got lost), the rest runs in a task of its own, so that it comes to its end whatever becomes of
+//! the request.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::error::{Error, ErrorKind};
+use crate::events;
+use crate::id::{Handle, SessionId};
+use crate::load::open;
+use crate::record::Version;
+use crate::slot::{Entered, Slot};
+use crate::state::plan::{Dropped, Importance, Plan, Write, plan};
+use crate::state::{CookieEffect, Job, Live, Standing};
+use crate::store::{Outcome, StoreError};
+
+pub(crate) mod identity;
+
+/// The first pause between two tries, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+/// What the status of the handler's response says about its changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandlerVerdict {
+    Success,
+    /// A handler that answers 5xx changes nothing.
+    ServerError,
+}
+
+impl HandlerVerdict {
+    pub(crate) fn of(status: StatusCode) -> Self {
+        match status.is_server_error() {
+            true => Self::ServerError,
+            false => Self::Success,
+        }
+    }
+}
+
+/// Commits what is staged when the response is ready. The session takes no changes from here on.
+///
+/// # Errors
+///
+/// When the store fails, or other requests keep changing the session, or the changes do not fit on top of
+/// theirs. What was staged is dropped then.
+pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(), Error> {
+    let entered = slot.enter().await;
+    slot.close();
+    if verdict == HandlerVerdict::ServerError {
+        slot.with(|state| state.discard_staged());
+        return Ok(());
+    }
+    match run_or_discard(slot, entered).await {
+        Ok(()) => Ok(()),
+        // The session ended while the request ran. It was reported; the response stands.
+        Err(error) if error.kind() == ErrorKind::Ended => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Commits what is staged now, in a task of its own: a save that was given up half-way would leave it
+/// unknown whether the changes are to be applied again.
+///
+/// # Errors
+///
+/// As [`commit`], and when the session ended meanwhile.
+pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
+    let entered = slot.enter().await;
+    slot.change(|_| Ok(()))?;
+    in_task(run_or_discard(slot, entered)).await
+}
+
+/// Commits, and drops what is staged if that fails: the handler, or the client, is told, so nothing may
+/// apply it later.
+async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
+    run(slot.clone(), entered).await.inspect_err(|error| {
+        if slot.with(|state| state.discard_staged()).is_some() {
+            events::changes_failed(error);
+        }
+    })
+}
+
+/// Runs a future to its end, whether or not it is waited for.
+async fn in_task(
+    work: impl Future<Output = Result<(), Error>> + Send + 'static,
+) -> Result<(), Error> {
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::with_source(
+            ErrorKind::Store,
+            "the task that writes the session did not come to its end",
+            error,
+        )),
+    }
+}
+
+async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
+    let settings = slot.settings.clone();
+    let now = settings.now();
+    let staged = slot.with(|state| {
+        let job = state.job();
+        let base = state.live().map(Base::of);
+        let plan = plan(
+            &state.standing,
+            &job,
+            now,
+            &settings.rules,
+            SessionId::generate,
+        )?;
+        Ok::<_, Error>((plan, job, base))
+    });
+    let (plan, job, base) = match staged {
+        Some(staged) => staged?,
+        None => return Ok(()),
+    };
+    match (plan, base) {
+        (Plan::Nothing, _) => Ok(()),
+        (Plan::Drop(why), _) => lose(&slot, why),
+        (Plan::Create(write), _) => match settings
+            .create(write.live.handle(), &write.live.record)
+            .await
+        {
+            Ok(()) => finish(&slot, write, &job),
+            Err(error) => in_task(verify(slot, entered, write, job, error)).await,
+        },
+        (Plan::Touch { expires_at }, Some(base)) => {
+            // The response stands without it; that it failed was reported.
+            let _ = settings
+                .touch(&base.handle, expires_at, base.version, now)
+                .await;
+            Ok(())
+        }
+        (Plan::Update { write, importance }, Some(base)) => {
+            let update = settings.update(&base.handle, &write.live.record, base.version, now);
+            match (update.await, importance) {
+                (Ok(Outcome::Done), _) => finish(&slot, write, &job),
+                // Another request came first, or the session ended: nothing is lost.
+                (_, Importance::Upkeep) => Ok(()),
+                (Ok(Outcome::Missing), _) => lose(&slot, Dropped::Ended),
+                (Ok(Outcome::Conflict), _) => in_task(contend(slot, entered, base.id, job)).await,
+                (Err(error), _) => in_task(verify(slot, entered, write, job, error)).await,
+            }
+        }
+        (Plan::Touch { .. } | Plan::Update { .. }, None) => Ok(()),
+    }
+}
+
+/// The record that a plan was made for.
+struct Base {
+    id: SessionId,
+    handle: Handle,
+    version: Version,
+}
+
+impl Base {
+    fn of(live: &Live) -> Self {
+        Self {
+            id: live.id.clone(),
+            handle: *live.handle(),
+            version: live.record.version,
+        }
+    }
+}
+
+/// Another request came first: applies the changes to what the session is now, again and again, for as long
+/// as the layer allows.
+async fn contend(
+    slot: Arc<Slot>,
+    entered: Entered,
+    id: SessionId,
+    mut job: Job,
+) -> Result<(), Error> {
+    let settings = slot.settings.clone();
+    let mut patience = Patience::new(settings.retry_for);
+    loop {
+        let now = settings.now();
+        let (standing, loaded) = open(&slot, &id, now).await?;
+        let (handle, expected) = match &standing {
+            Standing::Live(live) => (*live.handle(), live.record.version),
+            Standing::Lost(why) => return lose(&slot, *why),
+            _ => return lose(&slot, Dropped::Ended),
+        };
+        job.data = job.data.rebase(loaded)?;
+        let write = match plan(&standing, &job, now, &settings.rules, SessionId::generate)? {
+            Plan::Update { write, .. } => write,
+            Plan::Drop(why) => return lose(&slot, why),
+            _ => return Ok(()),
+        };
+        match settings
+            .update(&handle, &write.live.record, expected, now)
+            .await
+        {
+            Ok(Outcome::Done) => return finish(&slot, write, &job),
+            Ok(Outcome::Missing) => return lose(&slot, Dropped::Ended),
+            Ok(Outcome::Conflict) => patience.pause(&handle).await?,
+            Err(error) => return verify(slot, entered, write, job, error).await,
+        }
+    }
+}
+
+/// A write failed, and may have taken effect all the same: only the record can tell.
+async fn verify(
+    slot: Arc<Slot>,
+    _entered: Entered,
+    write: Write,
+    job: Job,
+    error: StoreError,
+) -> Result<(), Error> {
+    if took_effect(&slot, &write).await {
+        return finish(&slot, write, &job);
+    }
+    Err(Error::store("the session could not be saved", error))
+}
+
+/// Whether the record in the store is the one that was written.
+async fn took_effect(slot: &Slot, write: &Write) -> bool {
+    let stored = slot.settings.load(write.live.handle()).await;
+    matches!(stored, Ok(Some(stored)) if stored.version == write.live.record.version)
+}
+
+/// What was written is now what the request goes on from.
+fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
+    let finished = slot.with(|state| {
+        match state.live().map(|live| live.presented) {
+            None => events::created(write.live.handle()),
+            Some(before) if before != write.live.presented => events::renewed(write.live.handle()),
+            Some(_) => {}
+        }
+        if let Some(cookie) = write.cookie {
+            state.cookie = cookie;
+        }
+        state.advance(write.live, write.loaded, job)
+    });
+    finished.unwrap_or(Ok(()))
+}
+
+/// The session ended while the request ran: its changes are dropped, and no cookie goes out.
+fn lose(slot: &Slot, why: Dropped) -> Result<(), Error> {
+    slot.with(|state| {
+        events::changes_dropped(state.live().map(Live::handle), why);
+        state.become_absent(Standing::Lost(why));
+        state.cookie = CookieEffect::Keep;
+    });
+    Err(Error::ended())
+}
+
+/// How long a commit goes on contending with other requests.
+struct Patience {
+    until: Instant,
+    limit: Duration,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self {
+            until: Instant::now() + limit,
+            limit,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Waits a random time before the next try, so that those who contend come apart.
+    ///
+    /// # Errors
+    ///
+    /// When the time is up.
+    async fn pause(&mut self, handle: &Handle) -> Result<(), Error> {
+        let pause = self.pause.mul_f64(rand::random());
+        if Instant::now() + pause >= self.until {
+            events::contention(handle, self.limit);
+            return Err(Error::contention(self.limit));
+        }
+        tokio::time::sleep(pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! Changes of identity: they take effect at once, and nothing undoes them.
+
+use std::sync::Arc;
+
+use super::{Base, Patience, finish, in_task, took_effect};
+use crate::error::{Error, ErrorKind};
+use crate::events;
+use crate::id::{Handle, SessionId};
+use crate::load::open;
+use crate::login::Login;
+use crate::slot::{Entered, Slot};
+use crate::state::data::Loaded;
+use crate::state::plan::{Dropped, LoginPlan, plan_login};
+use crate::state::{CookieEffect, Job, Standing};
+use crate::store::Outcome;
+
+/// Logs a user in, in a task of its own.
+///
+/// # Errors
+///
+/// When the login cannot be meant, the session is closed, the store fails, or other requests keep changing
+/// the session.
+pub(crate) async fn login(slot: Arc<Slot>, login: Login) -> Result<(), Error> {
+    login.check()?;
+    let entered = slot.enter().await;
+    slot.change(|_| Ok(()))?;
+    in_task(log_in(slot, entered, login)).await
+}
+
+async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), Error> {
+    let settings = slot.settings.clone();
+    let mut patience = Patience::new(settings.retry_for);
+    let staged = slot.with(|state| (state.job(), state.live().cloned()));
+    let (mut job, live) = staged.ok_or_else(Error::closed)?;
+    let mut standing = live.map_or(Standing::Absent, |live| Standing::Live(Box::new(live)));
+    loop {
+        let now = settings.now();
+        let base = match &standing {
+            Standing::Live(live) => Some(Base::of(live)),
+            _ => None,
+        };
+        let fresh = SessionId::generate()?;
+        match (
+            plan_login(&standing, &job, &login, now, &settings.rules, fresh),
+            base,
+        ) {
+            (LoginPlan::Update(write), Some(base)) => {
+                let handle = base.handle;
+                let update = settings.update(&handle, &write.live.record, base.version, now);
+                match update.await {
+                    Ok(Outcome::Done) => {
+                        events::logged_in(&handle);
+                        return finish(&slot, write, &job);
+                    }
+                    Ok(Outcome::Missing) => absent(&mut standing, &mut job)?,
+                    Ok(Outcome::Conflict) => {
+                        patience.pause(&handle).await?;
+                        let (now_standing, loaded) = open(&slot, &base.id, settings.now()).await?;
+                        standing = now_standing;
+                        job.data = job.data.rebase(loaded)?;
+                    }
+                    Err(_) if took_effect(&slot, &write).await => {
+                        events::logged_in(&handle);
+                        return finish(&slot, write, &job);
+                    }
+                    Err(error) => return Err(Error::store("the login could not be saved", error)),
+                }
+            }
+            (LoginPlan::End, Some(base)) => {
+                end(&slot, &base.handle).await?;
+                absent(&mut standing, &mut job)?;
+            }
+            (LoginPlan::Create(write), _) => {
+                let created = settings
+                    .create(write.live.handle(), &write.live.record)
+                    .await;
+                return match created {
+                    Err(error) if !took_effect(&slot, &write).await => {
+                        Err(Error::store("the login could not be saved", error))
+                    }
+                    _ => {
+                        events::logged_in(write.live.handle());
+                        finish(&slot, write, &job)
+                    }
+                };
+            }
+            (LoginPlan::Update(_) | LoginPlan::End, None) => absent(&mut standing, &mut job)?,
+        }
+    }
+}
+
+/// There is no session to log in to: what this request staged goes into a fresh one.
+fn absent(standing: &mut Standing, job: &mut Job) -> Result<(), Error> {
+    *standing = Standing::Absent;
+    job.data = job.data.rebase(Loaded::nothing())?;
+    Ok(())
+}
+
+/// Ends the session of this request, in a task of its own.
+///
+/// # Errors
+///
+/// When the session is closed, or the store fails: then no removal cookie goes out, and nothing more is
+/// written under the handle.
+pub(crate) async fn destroy(slot: Arc<Slot>) -> Result<(), Error> {
+    let entered = slot.enter().await;
+    in_task(end_own(slot, entered)).await
+}
+
+async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
+    let target = slot.with(|state| {
+        if state.closed {
+            return Err(Error::closed());
+        }
+        Ok(match &state.standing {
+            Standing::Live(live) => Some(*live.handle()),
+            // Another try at an ending that failed.
+            Standing::EndingFailed(handle, _) => Some(*handle),
+            Standing::Absent => {
+                let cookie =
+                    state.brought_cookie || matches!(state.cookie, CookieEffect::Set { .. });
+                state.cookie = if cookie {
+                    CookieEffect::Remove
+                } else {
+                    CookieEffect::Keep
+                };
+                state.become_absent(Standing::Absent);
+                None
+            }
+            // A removal could push the cookie out that replaced ours.
+            Standing::Lost(why) => {
+                let why = *why;
+                state.become_absent(Standing::Lost(why));
+                None
+            }
+        })
+    });
+    match target.unwrap_or_else(|| Err(Error::closed()))? {
+        Some(handle) => end(&slot, &handle).await,
+        None => Ok(()),
+    }
+}
+
+/// Ends the session of this request under this handle.
+async fn end(slot: &Slot, handle: &Handle) -> Result<(), Error> {
+    let settings = &*slot.settings;
+    let deleted = match settings.delete(handle).await {
+        // It may have taken effect all the same.
+        Err(error) => match settings.load(handle).await {
+            Ok(None) => Ok(true),
+            _ => Err(error),
+        },
+        deleted => deleted,
+    };
+    let (cookie, standing) = match deleted {
+        Ok(true) => {
+            events::ended(handle);
+            (CookieEffect::Remove, Standing::Absent)
+        }
+        // Another request ended it, and removes the cookie; or has set a newer one by now.
+        Ok(false) => (CookieEffect::Keep, Standing::Lost(Dropped::Ended)),
+        Err(error) => {
+            let error = Error::with_source(
+                ErrorKind::EndingFailed,
+                "the session could not be ended",
+                error,
+            );
+            slot.with(|state| {
+                state.cookie = CookieEffect::Keep;
+                state.become_absent(Standing::EndingFailed(*handle, error.clone()));
+            });
+            return Err(error);
+        }
+    };
+    slot.with(|state| {
+        state.cookie = cookie;
+        state.become_absent(standing);
+    });
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! The session as an extractor of axum.
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
+use http::request::Parts;
+
+use crate::error::Error;
+use crate::session::Session;
+
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        Self::load(&parts.extensions).await
+    }
+}
+
+/// `None` where there is no live session. A missing layer or a store failure is no `None`, but an error.
+impl<S: Sync> OptionalFromRequestParts<S> for Session {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Error> {
+        let session = Self::load(&parts.extensions).await?;
+        Ok((!session.is_new()).then_some(session))
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), self.body_text()).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

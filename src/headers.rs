@@ -1,0 +1,115 @@
+//! What a session does to the headers of a response.
+
+use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue};
+
+use crate::settings::Settings;
+use crate::state::{CookieEffect, State};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const PRIVATE: HeaderValue = HeaderValue::from_static("private");
+const VARY_COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
+
+/// What is to be said in the response to a request that asked for its session.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    cookie: Option<HeaderValue>,
+    was_live: bool,
+}
+
+impl Effects {
+    pub(crate) fn of(state: &State, settings: &Settings, now: i64) -> Self {
+        let cookie = match &state.cookie {
+            CookieEffect::Keep => None,
+            CookieEffect::Remove => Some(settings.cookie.removal()),
+            CookieEffect::Set { id, until } => {
+                let max_age = until.map(|until| {
+                    std::time::Duration::from_millis(u64::try_from(until - now).unwrap_or(0))
+                });
+                Some(settings.cookie.set(id, max_age))
+            }
+        };
+        Self {
+            cookie,
+            was_live: state.was_live,
+        }
+    }
+
+    /// Says it: our cookie at most once, and nothing that a shared cache could give to somebody else.
+    pub(crate) fn apply(self, headers: &mut HeaderMap, settings: &Settings) {
+        vary_by_cookie(headers);
+        if let Some(cookie) = self.cookie {
+            remove_own_cookies(headers, settings);
+            headers.append(SET_COOKIE, cookie);
+            headers.insert(CACHE_CONTROL, NO_STORE);
+        } else if self.was_live && !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, PRIVATE);
+        }
+    }
+}
+
+/// Takes out every cookie of our name that was set further in: one survives, ours.
+fn remove_own_cookies(headers: &mut HeaderMap, settings: &Settings) {
+    let is_ours = |line: &HeaderValue| settings.cookie.is_set_by(line);
+    if !headers.get_all(SET_COOKIE).iter().any(is_ours) {
+        return;
+    }
+    let lines: Vec<_> = headers.get_all(SET_COOKIE).iter().cloned().collect();
+    headers.remove(SET_COOKIE);
+    for line in lines {
+        if !settings.cookie.is_set_by(&line) {
+            headers.append(SET_COOKIE, line);
+        }
+    }
+}
+
+/// Adds `Cookie` to `Vary`, unless it says so already.
+fn vary_by_cookie(headers: &mut HeaderMap) {
+    let says_so = |line: &HeaderValue| {
+        line.as_bytes().split(|&byte| byte == b',').any(|name| {
+            let name = name.trim_ascii();
+            name == b"*" || name.eq_ignore_ascii_case(b"cookie")
+        })
+    };
+    if headers.get_all(VARY).iter().any(says_so) {
+        return;
+    }
+    let merged = headers.get(VARY).and_then(|first| {
+        let line = [first.as_bytes(), b", Cookie"].concat();
+        HeaderValue::from_bytes(&line).ok()
+    });
+    match (headers.get_mut(VARY), merged) {
+        (Some(first), Some(merged)) => *first = merged,
+        _ => {
+            headers.append(VARY, VARY_COOKIE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vary(lines: &[&'static str]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(VARY, HeaderValue::from_static(line));
+        }
+        vary_by_cookie(&mut headers);
+        let lines = headers.get_all(VARY).iter();
+        lines
+            .map(|line| line.to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn cookie_is_merged_into_vary_once() {
+        assert_eq!(vary(&[]), ["Cookie"]);
+        assert_eq!(vary(&["Accept-Encoding"]), ["Accept-Encoding, Cookie"]);
+        assert_eq!(vary(&["Accept", "Origin"]), ["Accept, Cookie", "Origin"]);
+        assert_eq!(vary(&["accept , COOKIE"]), ["accept , COOKIE"]);
+        assert_eq!(vary(&["Accept", "cookie"]), ["Accept", "cookie"]);
+        assert_eq!(vary(&["*"]), ["*"]);
+        assert_eq!(vary(&["X-Cookie"]), ["X-Cookie, Cookie"]);
+    }
+}

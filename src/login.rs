@@ -1,0 +1,154 @@
+//! Who logs in, and how.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::timeouts::Timeouts;
+
+const MAX_USER_ID: usize = 255;
+const MAX_LABEL: usize = 255;
+
+/// A login: who it is, for how long, and what to call it.
+///
+/// A plain user id converts into one, so that `session.login("alice").await?` is enough.
+///
+/// ```
+/// use std::time::Duration;
+/// use cloakroom::{Login, Timeouts};
+///
+/// const DAY: Duration = Duration::from_secs(86_400);
+///
+/// let login = Login::new("alice")
+///     .remember_me(Timeouts::new(14 * DAY, 90 * DAY))
+///     .label("Firefox on Linux");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Login {
+    user_id: Arc<str>,
+    timeouts: Option<Timeouts>,
+    label: Option<Arc<str>>,
+}
+
+impl Login {
+    /// A login of this user: 1 to 255 bytes, by which your program knows them.
+    pub fn new(user_id: impl Into<Arc<str>>) -> Self {
+        Self {
+            user_id: user_id.into(),
+            timeouts: None,
+            label: None,
+        }
+    }
+
+    /// Gives the session timeouts of its own, and a cookie that outlives the browser.
+    ///
+    /// Without it the layer's timeouts hold, and the cookie ends with the browser.
+    pub fn remember_me(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = Some(timeouts);
+        self
+    }
+
+    /// What to call this session in a list of the user's devices: at most 255 bytes, empty for nothing.
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub(crate) fn user_id(&self) -> &Arc<str> {
+        &self.user_id
+    }
+
+    pub(crate) fn timeouts(&self) -> Option<Timeouts> {
+        self.timeouts
+    }
+
+    pub(crate) fn label_text(&self) -> Option<&Arc<str>> {
+        self.label.as_ref()
+    }
+
+    /// Whether this login can be meant.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let invalid = |message| Err(Error::new(ErrorKind::InvalidLogin, message));
+        if self.user_id.is_empty() {
+            return invalid(
+                "the user id of the login is empty: give the id of the user who was verified"
+                    .into(),
+            );
+        }
+        if self.user_id.len() > MAX_USER_ID {
+            return invalid(format!(
+                "the user id of the login is {} bytes long, more than {MAX_USER_ID}: use a shorter id",
+                self.user_id.len()
+            ));
+        }
+        match &self.label {
+            Some(label) if label.len() > MAX_LABEL => {
+                return invalid(format!(
+                    "the label of the login is {} bytes long, more than {MAX_LABEL}: shorten it",
+                    label.len()
+                ));
+            }
+            _ => {}
+        }
+        match self.timeouts.and_then(|timeouts| timeouts.problem()) {
+            Some(problem) => Err(Error::new(ErrorKind::InvalidTimeouts, problem)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for Login {
+    fn from(user_id: T) -> Self {
+        Self::new(user_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_login_that_cannot_be_meant_says_so() {
+        let long = "x".repeat(256);
+        for (login, kind, says) in [
+            (
+                Login::new(""),
+                ErrorKind::InvalidLogin,
+                "user id of the login is empty",
+            ),
+            (
+                Login::new(long.clone()),
+                ErrorKind::InvalidLogin,
+                "256 bytes long",
+            ),
+            (
+                Login::new("a").label(long.clone()),
+                ErrorKind::InvalidLogin,
+                "label of the login is 256",
+            ),
+            (
+                Login::new("a").remember_me(Timeouts::without_idle(Duration::ZERO)),
+                ErrorKind::InvalidTimeouts,
+                "absolute timeout is zero",
+            ),
+        ] {
+            let error = login.check().unwrap_err();
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        assert!(
+            Login::new("x".repeat(255))
+                .label("x".repeat(255))
+                .check()
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn strings_are_logins() {
+        for login in [Login::from("a"), Login::from("a".to_owned())] {
+            assert_eq!(&**login.user_id(), "a");
+        }
+    }
+}

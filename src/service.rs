@@ -1,0 +1,238 @@
+//! The middleware: a session for each request, committed when its response is ready.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::commit::{HandlerVerdict, commit};
+use crate::error::Error;
+use crate::events;
+use crate::headers::Effects;
+use crate::settings::Settings;
+use crate::slot::{Slot, SlotRef, Stage};
+use crate::state::plan::is_idle;
+
+/// Gives each request a session, and commits it when the response is ready.
+///
+/// Made by [`SessionLayer`](crate::SessionLayer). The inner service may be any that takes and gives `http`
+/// types; it need not be `Clone`, `'static` or `Send`.
+#[derive(Clone, Debug)]
+pub struct SessionService<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S> SessionService<S> {
+    pub(crate) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for SessionService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: EmptyBody,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ResBody>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let guard = if self.is_inside_itself(&request) {
+            Guard(None)
+        } else {
+            let slot = Arc::new(Slot::new(self.settings.clone(), request.headers()));
+            request.extensions_mut().insert(SlotRef(slot.clone()));
+            Guard(Some(slot))
+        };
+        ResponseFuture {
+            phase: Phase::Inner {
+                inner: self.inner.call(request),
+            },
+            guard,
+        }
+    }
+}
+
+impl<S> SessionService<S> {
+    /// Whether an outer layer serves this cookie already: then there is one session, the outer one's.
+    fn is_inside_itself<B>(&self, request: &Request<B>) -> bool {
+        let name = self.settings.cookie.name();
+        let outer = request.extensions().get::<SlotRef>();
+        let is_inside = outer.is_some_and(|SlotRef(outer)| outer.settings.cookie.name() == name);
+        if is_inside
+            && !self
+                .settings
+                .warned_of_nesting
+                .swap(true, Ordering::Relaxed)
+        {
+            events::layered_twice(name);
+        }
+        is_inside
+    }
+}
+
+/// Closes the session of a request when it is over: committed, dropped, or unwound by a panic. So a later
+/// change is an error, and never silently lost.
+#[derive(Debug)]
+struct Guard(Option<Arc<Slot>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(slot) = &self.0 {
+            slot.close();
+        }
+    }
+}
+
+pin_project! {
+    /// The response of a [`SessionService`].
+    pub struct ResponseFuture<F, B> {
+        #[pin]
+        phase: Phase<F, B>,
+        guard: Guard,
+    }
+}
+
+pin_project! {
+    #[project = PhaseProjection]
+    enum Phase<F, B> {
+        Inner { #[pin] inner: F },
+        Commit { commit: Commit, response: Option<Response<B>> },
+    }
+}
+
+/// Only this future is boxed, and only where the store is written to.
+type Commit = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: EmptyBody,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.phase.as_mut().project() {
+                PhaseProjection::Inner { inner } => {
+                    let mut response = ready!(inner.poll(context))?;
+                    let Some(slot) = &this.guard.0 else {
+                        return Poll::Ready(Ok(response));
+                    };
+                    let verdict = HandlerVerdict::of(response.status());
+                    if !needs_commit(slot, verdict) {
+                        finish(slot, &mut response);
+                        return Poll::Ready(Ok(response));
+                    }
+                    let commit = Box::pin(commit(slot.clone(), verdict));
+                    let response = Some(response);
+                    this.phase.set(Phase::Commit { commit, response });
+                }
+                PhaseProjection::Commit { commit, response } => {
+                    let committed = ready!(commit.as_mut().poll(context));
+                    let Some(mut response) = response.take() else {
+                        // Polled after it was ready: there is nothing to come.
+                        return Poll::Pending;
+                    };
+                    if let Err(error) = committed {
+                        response = failed(&error);
+                    }
+                    if let Some(slot) = &this.guard.0 {
+                        finish(slot, &mut response);
+                    }
+                    return Poll::Ready(Ok(response));
+                }
+            }
+        }
+    }
+}
+
+/// Whether there is anything to write, or to wait for. If not, the session is closed.
+fn needs_commit(slot: &Slot, verdict: HandlerVerdict) -> bool {
+    if slot.is_busy() {
+        return true;
+    }
+    match &mut *slot.stage() {
+        Stage::Loaded(state) => {
+            if verdict == HandlerVerdict::ServerError {
+                state.discard_staged();
+                state.closed = true;
+                return false;
+            }
+            let settings = &*slot.settings;
+            state.closed = is_idle(state, settings.now(), &settings.rules);
+            !state.closed
+        }
+        Stage::Untouched | Stage::Failed(_) | Stage::Closed => false,
+    }
+}
+
+/// Says in the response what the session is to the browser and to caches.
+fn finish<B>(slot: &Slot, response: &mut Response<B>) {
+    let settings = &*slot.settings;
+    let effects = match &mut *slot.stage() {
+        stage @ (Stage::Untouched | Stage::Closed) => {
+            *stage = Stage::Closed;
+            return;
+        }
+        Stage::Failed(_) => Effects::default(),
+        Stage::Loaded(state) => Effects::of(state, settings, settings.now()),
+    };
+    effects.apply(response.headers_mut(), settings);
+}
+
+/// The response in place of the handler's, whose changes could not be saved.
+fn failed<B: EmptyBody>(error: &Error) -> Response<B> {
+    let mut response = Response::new(B::empty());
+    *response.status_mut() = error.status();
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(http::header::CACHE_CONTROL, no_store);
+    response.extensions_mut().insert(error.clone());
+    response
+}
+
+/// A response body that can be made empty, for the 503 that stands in for a response whose session could
+/// not be saved. Every body with a [`Default`] can.
+#[diagnostic::on_unimplemented(
+    message = "cloakroom cannot make an empty response body of type `{Self}`",
+    label = "the response body of the service inside the SessionLayer has no `Default`",
+    note = "where a session cannot be saved, SessionLayer answers 503 with an empty body, and so needs `Default` for the body type",
+    note = "map the body to one with a `Default` inside the layer, such as `axum::body::Body` or `http_body_util::combinators::BoxBody`, with tower_http::map_response_body::MapResponseBodyLayer"
+)]
+pub trait EmptyBody: private::Sealed {
+    #[doc(hidden)]
+    fn empty() -> Self;
+}
+
+impl<B: Default> EmptyBody for B {
+    fn empty() -> Self {
+        B::default()
+    }
+}
+
+mod private {
+    pub trait Sealed {}
+
+    impl<B: Default> Sealed for B {}
+}
+
+impl<F, B> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

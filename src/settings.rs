@@ -1,0 +1,46 @@
+//! What a layer was built with, shared by every request that goes through it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::clock::{Clock, to_unix_millis};
+use crate::cookie::SessionCookie;
+use crate::store::SessionStore;
+use crate::timeouts::Timeouts;
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cookie: SessionCookie,
+    pub(crate) rules: Rules,
+    /// The longest that conflicts with other requests are retried.
+    pub(crate) retry_for: Duration,
+    /// The longest that one store call may take.
+    pub(crate) store_timeout: Duration,
+    /// Whether it was said already that the layer lies around itself.
+    pub(crate) warned_of_nesting: AtomicBool,
+}
+
+/// The settings that the state machine decides by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// The timeouts of a new session, and of a login.
+    pub(crate) timeouts: Timeouts,
+    /// Whether each read is written, and not only one in a sixteenth of the idle window.
+    pub(crate) touch_every_read: bool,
+    /// After how many milliseconds an id is renewed by itself; `None` for never.
+    pub(crate) renew_after: Option<i64>,
+    /// For how many milliseconds a retired id is known as such.
+    pub(crate) retired_grace: i64,
+    /// Bytes that a session's keys and values may take up.
+    pub(crate) max_size: usize,
+}
+
+impl Settings {
+    /// The time now, in unix milliseconds.
+    pub(crate) fn now(&self) -> i64 {
+        to_unix_millis(self.clock.now())
+    }
+}

@@ -1,0 +1,131 @@
+//! The place of a session in a request: private, and empty until somebody asks for the session.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+use crate::settings::Settings;
+use crate::state::State;
+
+/// What the layer puts into a request's extensions. It is private, so that nobody reads a session that was
+/// not loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct SlotRef(pub(crate) Arc<Slot>);
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) settings: Arc<Settings>,
+    cookies: CookieHeaders,
+    /// One permit: store calls of one request go one after another.
+    gate: Semaphore,
+    stage: Mutex<Stage>,
+}
+
+/// How far the session of a request has come.
+#[derive(Debug)]
+// A slot holds exactly one, and boxing the large one would cost every request that uses its session.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Stage {
+    /// Nobody has asked for it.
+    Untouched,
+    /// It could not be loaded; so every extractor of the request says the same, without asking again.
+    Failed(Error),
+    /// It was loaded, and may be anything from live to absent.
+    Loaded(State),
+    /// The request ended before anybody asked.
+    Closed,
+}
+
+impl Slot {
+    pub(crate) fn new(settings: Arc<Settings>, headers: &HeaderMap) -> Self {
+        Self {
+            settings,
+            cookies: CookieHeaders::of(headers),
+            gate: Semaphore::new(1),
+            stage: Mutex::new(Stage::Untouched),
+        }
+    }
+
+    pub(crate) fn cookies(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.cookies.first.iter().chain(&self.cookies.more)
+    }
+
+    /// The stage, locked. Nothing of the user's runs under the lock, and nothing is awaited.
+    pub(crate) fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `act` on the session, if it was loaded.
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> Option<R> {
+        match &mut *self.stage() {
+            Stage::Loaded(state) => Some(act(state)),
+            _ => None,
+        }
+    }
+
+    /// Runs `change` on the session, if it still takes changes: the one way by which anything is staged.
+    pub(crate) fn change<R>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let changed = self.with(|state| {
+            state.check_open()?;
+            let changed = change(state)?;
+            state.generation += 1;
+            Ok(changed)
+        });
+        changed.unwrap_or_else(|| Err(Error::closed()))
+    }
+
+    /// Waits for the store calls of this request that are under way, and keeps others out.
+    pub(crate) async fn enter(self: &Arc<Self>) -> Entered {
+        if let Ok(permit) = self.gate.acquire().await {
+            permit.forget();
+        }
+        Entered(self.clone())
+    }
+
+    /// Whether a store call of this request is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.gate.available_permits() == 0
+    }
+
+    /// From now on every change is an error.
+    pub(crate) fn close(&self) {
+        match &mut *self.stage() {
+            Stage::Loaded(state) => state.closed = true,
+            stage => *stage = Stage::Closed,
+        }
+    }
+}
+
+/// The right to call the store for this request; it ends when dropped. Owned, so that it can go into a task
+/// that outlives the request.
+#[derive(Debug)]
+pub(crate) struct Entered(Arc<Slot>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.gate.add_permits(1);
+    }
+}
+
+/// The `Cookie` lines of a request, as they came. A browser sends one, HTTP/2 may split it into many.
+#[derive(Debug)]
+struct CookieHeaders {
+    first: Option<HeaderValue>,
+    more: Vec<HeaderValue>,
+}
+
+impl CookieHeaders {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut lines = headers.get_all(COOKIE).iter().cloned();
+        Self {
+            first: lines.next(),
+            more: lines.collect(),
+        }
+    }
+}

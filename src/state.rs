@@ -1,0 +1,274 @@
+//! The state machine of a session in one request: pure, without I/O, clock or randomness.
+//!
+//! What was loaded ([`Standing`]) and what is staged on top of it go in; what is to be done to the store (a
+//! [`Plan`](plan::Plan)) comes out. Everything that requests contend for is decided here:
+//!
+//! 1. A record opens to the secret whose digest it holds, or to one that was retired on a schedule and is
+//!    still in its grace; to no other ([`judge`]).
+//! 2. What was loaded live is only ever updated, under the version that was loaded. If the record has moved
+//!    on, it is judged again, and the changes are applied to what it is now.
+//! 3. What has ended, has expired, or no longer opens to our secret takes no changes, and gets no cookie:
+//!    that could push a newer one out of the browser.
+//! 4. Only what was not loaded as a session is created, under a fresh id that this server chose.
+
+use crate::clock::to_unix_millis;
+use crate::error::Error;
+use crate::id::{Handle, SecretDigest, SessionId};
+use crate::record::payload::{Header, RetiredSecret, Retirement};
+use crate::record::{Record, RecordDecodeError};
+use crate::settings::Rules;
+
+pub(crate) mod data;
+pub(crate) mod plan;
+#[cfg(test)]
+mod tests;
+
+use self::data::{Data, Loaded};
+use self::plan::Dropped;
+
+/// What the id of a request is worth.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// It opens a live session.
+    Live(Box<Live>),
+    /// It opens nothing: a write gets a fresh id.
+    Absent,
+    /// It opened a session until a moment ago: changes are dropped, without a cookie.
+    Lost(Dropped),
+    /// An ending of the session failed: nothing more is written under its handle.
+    EndingFailed(Handle, Error),
+}
+
+/// A live session, as it was last loaded or written.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    /// The id that the request brought, or was issued since.
+    pub(crate) id: SessionId,
+    pub(crate) presented: SecretDigest,
+    /// Whether the id is the session's current one, and not one that was retired on a schedule.
+    pub(crate) is_current: bool,
+    pub(crate) record: Record,
+    pub(crate) header: Header,
+}
+
+impl Live {
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.id.handle
+    }
+
+    pub(crate) fn expires_at(&self) -> i64 {
+        to_unix_millis(self.record.expires_at)
+    }
+}
+
+/// What [`judge`] says of a record and the secret that was presented for it.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Live(Box<Live>, Loaded),
+    Expired,
+    /// The secret was never that of this session, or is long forgotten.
+    WrongSecret,
+    /// The secret was retired by a change of privilege, within the grace period.
+    Retired,
+    /// The secret was retired by a change of privilege, before the grace period.
+    LongRetired,
+    /// The secret was retired on a schedule, and its successor has been in use for longer than the grace
+    /// period: two parties hold ids of this session.
+    Reused,
+}
+
+/// Whether a record opens to this id now.
+///
+/// # Errors
+///
+/// When the payload cannot be decoded.
+pub(crate) fn judge(
+    id: &SessionId,
+    presented: SecretDigest,
+    record: Record,
+    now: i64,
+    rules: &Rules,
+) -> Result<Verdict, RecordDecodeError> {
+    let (header, start) = Header::decode(&record.payload)?;
+    let retirement = if presented == header.secret {
+        None
+    } else {
+        let is_presented = |retired: &&RetiredSecret| retired.digest == presented;
+        match header.retired.iter().find(is_presented) {
+            Some(retired) => Some(retired.retirement),
+            None => return Ok(Verdict::WrongSecret),
+        }
+    };
+    if to_unix_millis(record.expires_at) <= now {
+        return Ok(Verdict::Expired);
+    }
+    let in_grace = |at: i64| now < at.saturating_add(rules.retired_grace);
+    match retirement {
+        Some(Retirement::Privileged { at }) if in_grace(at) => return Ok(Verdict::Retired),
+        Some(Retirement::Privileged { .. }) => return Ok(Verdict::LongRetired),
+        Some(Retirement::Superseded { at }) if !in_grace(at) => return Ok(Verdict::Reused),
+        Some(Retirement::Superseded { .. } | Retirement::Routine) | None => {}
+    }
+    let loaded = Loaded::new(record.payload.clone(), start)?;
+    let live = Live {
+        id: id.clone(),
+        presented,
+        is_current: retirement.is_none(),
+        record,
+        header,
+    };
+    Ok(Verdict::Live(Box::new(live), loaded))
+}
+
+/// The session of one request: its standing, its data, and what is staged.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) standing: Standing,
+    pub(crate) data: Data,
+    pub(crate) wishes: Wishes,
+    /// Whether the request brought a cookie of our name, whatever it was worth.
+    pub(crate) brought_cookie: bool,
+    /// Whether a live session was read: a response to that is private.
+    pub(crate) was_live: bool,
+    /// What the response says to the browser.
+    pub(crate) cookie: CookieEffect,
+    /// No more changes: the response was committed, or the request is gone.
+    pub(crate) closed: bool,
+    /// Counts changes, so that `update` sees whether another task of this request came in between.
+    pub(crate) generation: u64,
+}
+
+/// What is staged apart from data.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Wishes {
+    pub(crate) renew: bool,
+    pub(crate) timeouts: Option<crate::Timeouts>,
+    pub(crate) persistent_cookie: bool,
+    /// This request does not count as activity.
+    pub(crate) do_not_extend: bool,
+}
+
+impl Wishes {
+    /// Whether any of them is a change that a record is written for.
+    pub(crate) fn any_change(&self) -> bool {
+        self.renew || self.timeouts.is_some() || self.persistent_cookie
+    }
+
+    /// What remains to be done after `done` was.
+    fn without(self, done: Self) -> Self {
+        Self {
+            renew: self.renew && !done.renew,
+            timeouts: self.timeouts.filter(|_| self.timeouts != done.timeouts),
+            persistent_cookie: self.persistent_cookie && !done.persistent_cookie,
+            do_not_extend: self.do_not_extend,
+        }
+    }
+}
+
+/// What a response says to the browser about our cookie.
+#[derive(Clone, Debug)]
+pub(crate) enum CookieEffect {
+    Keep,
+    /// Set it to this id; until this deadline (unix milliseconds), or until the browser ends.
+    Set {
+        id: SessionId,
+        until: Option<i64>,
+    },
+    Remove,
+}
+
+impl State {
+    pub(crate) fn new(standing: Standing, loaded: Loaded, rules: &Rules) -> Self {
+        Self {
+            was_live: matches!(standing, Standing::Live(_)),
+            standing,
+            data: Data::new(loaded, rules.max_size),
+            wishes: Wishes::default(),
+            brought_cookie: false,
+            cookie: CookieEffect::Keep,
+            closed: false,
+            generation: 0,
+        }
+    }
+
+    pub(crate) fn live(&self) -> Option<&Live> {
+        match &self.standing {
+            Standing::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    /// Whether the session takes changes.
+    ///
+    /// # Errors
+    ///
+    /// When the request is over, or an ending of the session failed.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match &self.standing {
+            _ if self.closed => Err(Error::closed()),
+            Standing::EndingFailed(_, error) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.data.changes().is_empty() || self.wishes.any_change()
+    }
+
+    /// Drops what is staged and not saved.
+    pub(crate) fn discard_staged(&mut self) {
+        self.data.discard_changes();
+        self.wishes = Wishes {
+            do_not_extend: self.wishes.do_not_extend,
+            ..Wishes::default()
+        };
+        self.generation += 1;
+    }
+
+    /// There is no session any more, and nothing of it is left to see.
+    pub(crate) fn become_absent(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.data = Data::new(Loaded::nothing(), self.data.max_size());
+        self.wishes = Wishes::default();
+        self.generation += 1;
+    }
+
+    /// Takes over what was written to the store: `live` with the changes and wishes of `job`.
+    ///
+    /// # Errors
+    ///
+    /// When changes staged meanwhile do not fit on top of what was written.
+    pub(crate) fn advance(
+        &mut self,
+        live: Box<Live>,
+        loaded: Loaded,
+        job: &Job,
+    ) -> Result<(), Error> {
+        self.standing = Standing::Live(live);
+        self.was_live = true;
+        self.wishes = self.wishes.without(job.wishes);
+        self.generation += 1;
+        self.data.advance(job.data.changes(), loaded)
+    }
+
+    /// What a commit works on while the handler may go on.
+    pub(crate) fn job(&self) -> Job {
+        Job {
+            data: self.data.clone(),
+            wishes: self.wishes,
+        }
+    }
+}
+
+/// The staged changes, as a commit takes them to the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) data: Data,
+    pub(crate) wishes: Wishes,
+}
+
+impl Job {
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.data.changes().is_empty() || self.wishes.any_change()
+    }
+}

@@ -1,0 +1,379 @@
+//! What a commit, or a login, does to the store.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use super::data::Loaded;
+use super::{CookieEffect, Job, Live, Standing, State, Wishes};
+use crate::clock::from_unix_millis;
+use crate::error::Error;
+use crate::id::{RandomSourceError, SecretDigest, SessionId};
+use crate::login::Login;
+use crate::record::payload::{Header, MAX_RETIRED, RetiredSecret, Retirement};
+use crate::record::{Record, Version};
+use crate::settings::Rules;
+
+/// One step on the store.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// Nothing is written.
+    Nothing,
+    /// The session is not there to take the changes: they are dropped, with an event.
+    Drop(Dropped),
+    /// Activity is written: the session lives until then.
+    Touch { expires_at: i64 },
+    /// A record comes into being.
+    Create(Write),
+    /// The record is replaced, if it still has the version of `Live` that the plan was made for.
+    Update {
+        write: Write,
+        importance: Importance,
+    },
+}
+
+/// Why changes were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// The session was ended meanwhile, or its record is gone.
+    Ended,
+    Expired,
+    /// Our id was retired meanwhile by a login or a renewal.
+    Retired,
+}
+
+/// Whether anybody waits for the outcome of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Importance {
+    /// A handler's changes: they succeed, or the client is told.
+    Changes,
+    /// Our own bookkeeping: if another request came first, so much the better.
+    Upkeep,
+}
+
+/// A record to write, and what it means to the request once it is written.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) live: Box<Live>,
+    pub(crate) loaded: Loaded,
+    /// What to tell the browser, if anything.
+    pub(crate) cookie: Option<CookieEffect>,
+}
+
+/// What a commit does about the staged changes of a request, all of which go together.
+///
+/// `fresh_id` is asked for an id at most once, and only if one is to be issued.
+///
+/// # Errors
+///
+/// When `fresh_id` has none.
+pub(crate) fn plan(
+    standing: &Standing,
+    job: &Job,
+    now: i64,
+    rules: &Rules,
+    fresh_id: impl FnOnce() -> Result<SessionId, RandomSourceError>,
+) -> Result<Plan, Error> {
+    let live = match standing {
+        Standing::EndingFailed(..) => return Ok(Plan::Nothing),
+        Standing::Lost(why) if job.has_changes() => return Ok(Plan::Drop(*why)),
+        Standing::Lost(_) => return Ok(Plan::Nothing),
+        // Wishes alone make no session: a visitor who writes nothing gets no cookie and no record.
+        Standing::Absent if job.data.is_empty() => return Ok(Plan::Nothing),
+        Standing::Absent => {
+            let draft = Draft::new(fresh_id()?, job, now, rules);
+            return Ok(Plan::Create(draft.write(job, Issue::Id)));
+        }
+        Standing::Live(live) => live,
+    };
+    let upkeep = upkeep(live, now, rules);
+    if live.expires_at() <= now {
+        return Ok(match job.has_changes() {
+            true => Plan::Drop(Dropped::Expired),
+            false => Plan::Nothing,
+        });
+    }
+    if job.has_changes() || upkeep.is_some() {
+        let importance = match job.has_changes() {
+            true => Importance::Changes,
+            false => Importance::Upkeep,
+        };
+        let write = update(live, job, upkeep, now, fresh_id)?;
+        return Ok(Plan::Update { write, importance });
+    }
+    Ok(match touch(live, &job.wishes, now, rules) {
+        Some(expires_at) => Plan::Touch { expires_at },
+        None => Plan::Nothing,
+    })
+}
+
+/// Whether [`plan`] has nothing to do, for the common case: a session that was only read, or is not there.
+pub(crate) fn is_idle(state: &State, now: i64, rules: &Rules) -> bool {
+    !state.has_staged()
+        && state.live().is_none_or(|live| {
+            live.expires_at() <= now
+                || upkeep(live, now, rules).is_none()
+                    && touch(live, &state.wishes, now, rules).is_none()
+        })
+}
+
+/// A change to the id that is due without anybody asking for it.
+#[derive(Clone, Copy, PartialEq)]
+enum Upkeep {
+    /// The id has reached its age, and is renewed.
+    Renew,
+    /// The successor of an id that was renewed on a schedule is in use: its days are counted from now on.
+    Supersede,
+}
+
+fn upkeep(live: &Live, now: i64, rules: &Rules) -> Option<Upkeep> {
+    if !live.is_current {
+        return None;
+    }
+    let is_due = |after| now >= live.header.renewed_at.saturating_add(after);
+    if rules.renew_after.is_some_and(is_due) {
+        return Some(Upkeep::Renew);
+    }
+    let mut retired = live.header.retired.iter();
+    let is_routine = |retired: &RetiredSecret| retired.retirement == Retirement::Routine;
+    retired.any(is_routine).then_some(Upkeep::Supersede)
+}
+
+/// Until when a read moves the expiry, if that is worth a write.
+fn touch(live: &Live, wishes: &Wishes, now: i64, rules: &Rules) -> Option<i64> {
+    if wishes.do_not_extend {
+        return None;
+    }
+    let timeouts = live.header.timeouts;
+    let expires_at = timeouts.expires_at(live.header.started_at, now);
+    let step = match rules.touch_every_read {
+        true => 1,
+        false => timeouts.touch_step(),
+    };
+    (expires_at - live.expires_at() >= step).then_some(expires_at)
+}
+
+/// The session with the changes of this request.
+fn update(
+    live: &Live,
+    job: &Job,
+    upkeep: Option<Upkeep>,
+    now: i64,
+    fresh_id: impl FnOnce() -> Result<SessionId, RandomSourceError>,
+) -> Result<Write, Error> {
+    let wishes = job.wishes;
+    let mut draft = Draft::of(live);
+    if let Some(timeouts) = wishes.timeouts {
+        draft.header.timeouts = timeouts;
+    }
+    draft.header.persistent_cookie |= wishes.persistent_cookie;
+    if !wishes.do_not_extend || wishes.timeouts.is_some() {
+        draft.expires_at = draft
+            .header
+            .timeouts
+            .expires_at(draft.header.started_at, now);
+    }
+    if upkeep.is_some() {
+        supersede(&mut draft.header, now);
+    }
+    let issue = if wishes.renew {
+        retire_all(&mut draft.header, now);
+        draft.renew(fresh_id()?, now);
+        Issue::Id
+    } else if upkeep == Some(Upkeep::Renew) {
+        retire(&mut draft.header, Retirement::Routine);
+        draft.renew(fresh_id()?, now);
+        Issue::Id
+    } else if wishes.persistent_cookie && live.is_current {
+        Issue::Id
+    } else {
+        // An id that was retired on a schedule is not sent again: it would replace its successor.
+        Issue::Nothing
+    };
+    Ok(draft.write(job, issue))
+}
+
+/// What a login does to the store.
+#[derive(Debug)]
+pub(crate) enum LoginPlan {
+    /// The session goes on under a new secret, with the user in it.
+    Update(Write),
+    /// A session of somebody else is ended first; then there is none.
+    End,
+    /// A fresh session, with what this request staged and nothing of an old one.
+    Create(Write),
+}
+
+pub(crate) fn plan_login(
+    standing: &Standing,
+    job: &Job,
+    login: &Login,
+    now: i64,
+    rules: &Rules,
+    fresh_id: SessionId,
+) -> LoginPlan {
+    let live = match standing {
+        Standing::Live(live) if live.expires_at() > now => live,
+        _ => {
+            let mut draft = Draft::new(fresh_id, job, now, rules);
+            draft.log_in(login, job, now);
+            return LoginPlan::Create(draft.write(job, Issue::Id));
+        }
+    };
+    let mut draft = Draft::of(live);
+    match &live.record.user_id {
+        Some(user_id) if user_id != login.user_id() => return LoginPlan::End,
+        // Who logs in again goes on as before, but for what is asked for.
+        Some(_) => {}
+        // An anonymous session's own settings end with it.
+        None => {
+            draft.header.timeouts = rules.timeouts;
+            draft.header.persistent_cookie = false;
+        }
+    }
+    retire_all(&mut draft.header, now);
+    draft.renew(fresh_id, now);
+    draft.log_in(login, job, now);
+    LoginPlan::Update(draft.write(job, Issue::Id))
+}
+
+/// Retires the current secret in this way.
+fn retire(header: &mut Header, retirement: Retirement) {
+    let digest = header.secret;
+    let retired = RetiredSecret { digest, retirement };
+    header.retired.insert(0, retired);
+    header.retired.truncate(MAX_RETIRED);
+}
+
+/// Retires the current secret by a change of privilege, and with it every one that still opened the session.
+fn retire_all(header: &mut Header, now: i64) {
+    for retired in &mut header.retired {
+        if !matches!(retired.retirement, Retirement::Privileged { .. }) {
+            retired.retirement = Retirement::Privileged { at: now };
+        }
+    }
+    retire(header, Retirement::Privileged { at: now });
+}
+
+fn supersede(header: &mut Header, now: i64) {
+    for retired in &mut header.retired {
+        if retired.retirement == Retirement::Routine {
+            retired.retirement = Retirement::Superseded { at: now };
+        }
+    }
+}
+
+/// Whether the browser is told the id.
+#[derive(Clone, Copy, PartialEq)]
+enum Issue {
+    Id,
+    Nothing,
+}
+
+/// A record in the making.
+struct Draft {
+    id: SessionId,
+    presented: SecretDigest,
+    is_current: bool,
+    user_id: Option<Arc<str>>,
+    created_at: OffsetDateTime,
+    expires_at: i64,
+    header: Header,
+}
+
+impl Draft {
+    /// A session that nothing was loaded for, under an id of our own.
+    fn new(id: SessionId, job: &Job, now: i64, rules: &Rules) -> Self {
+        let secret = id.secret.digest();
+        let timeouts = job.wishes.timeouts.unwrap_or(rules.timeouts);
+        Self {
+            presented: secret,
+            is_current: true,
+            user_id: None,
+            created_at: from_unix_millis(now),
+            expires_at: timeouts.expires_at(now, now),
+            header: Header {
+                secret,
+                retired: Vec::new(),
+                started_at: now,
+                renewed_at: now,
+                timeouts,
+                authenticated_at: None,
+                persistent_cookie: job.wishes.persistent_cookie,
+                label: None,
+            },
+            id,
+        }
+    }
+
+    /// The session as it is.
+    fn of(live: &Live) -> Self {
+        Self {
+            id: live.id.clone(),
+            presented: live.presented,
+            is_current: live.is_current,
+            user_id: live.record.user_id.clone(),
+            created_at: live.record.created_at,
+            expires_at: live.expires_at(),
+            header: live.header.clone(),
+        }
+    }
+
+    /// Gives the session the secret of `fresh`, under the handle that it keeps.
+    fn renew(&mut self, fresh: SessionId, now: i64) {
+        self.presented = fresh.secret.digest();
+        self.is_current = true;
+        self.id.secret = fresh.secret;
+        self.header.secret = self.presented;
+        self.header.renewed_at = now;
+    }
+
+    /// A login starts both timeouts anew (NIST SP 800-63B-4 §5.2), with what it asks for, or else with
+    /// what this request staged.
+    fn log_in(&mut self, login: &Login, job: &Job, now: i64) {
+        let header = &mut self.header;
+        header.started_at = now;
+        header.authenticated_at = Some(now);
+        if let Some(timeouts) = login.timeouts().or(job.wishes.timeouts) {
+            header.timeouts = timeouts;
+        }
+        header.persistent_cookie |= login.timeouts().is_some() || job.wishes.persistent_cookie;
+        if let Some(label) = login.label_text() {
+            header.label = Some(label.clone());
+        }
+        self.expires_at = header.timeouts.expires_at(now, now);
+        self.user_id = Some(login.user_id().clone());
+    }
+
+    fn write(self, job: &Job, issue: Issue) -> Write {
+        let mut payload = self.header.encode(job.data.size());
+        let start = payload.len();
+        job.data.encode(&mut payload);
+        let payload: Arc<[u8]> = payload.into();
+        let cookie = match issue {
+            Issue::Id => Some(CookieEffect::Set {
+                id: self.id.clone(),
+                until: self.header.persistent_until(),
+            }),
+            Issue::Nothing => None,
+        };
+        let live = Live {
+            id: self.id,
+            presented: self.presented,
+            is_current: self.is_current,
+            record: Record {
+                version: Version::generate(),
+                created_at: self.created_at,
+                expires_at: from_unix_millis(self.expires_at),
+                user_id: self.user_id,
+                payload: payload.clone(),
+            },
+            header: self.header,
+        };
+        Write {
+            live: Box::new(live),
+            loaded: Loaded::written(payload, start),
+            cookie,
+        }
+    }
+}
