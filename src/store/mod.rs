@@ -53,6 +53,8 @@ pub use self::file::FileStore;
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
+pub use self::sql::InvalidTableName;
+#[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use crate::id::{Handle, ParseHandleError};
 pub use crate::record::{Record, RecordDecodeError, Version};
