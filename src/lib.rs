@@ -14,5 +14,5 @@ pub mod testing;
 mod timeouts;
 
 pub use crate::error::{Error, ErrorKind};
-pub use crate::sweeper::Sweeper;
+pub use crate::sweeper::{Sweeper, SweeperBuilder};
 pub use crate::timeouts::Timeouts;
