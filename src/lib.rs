@@ -142,5 +142,5 @@ pub use crate::service::{EmptyBody, ResponseFuture, SessionService};
 pub use crate::session::{Key, KeyOf, Session};
 pub use crate::sessions::Sessions;
 pub use crate::store::SessionStore;
-pub use crate::sweeper::Sweeper;
+pub use crate::sweeper::{Sweeper, SweeperBuilder};
 pub use crate::timeouts::Timeouts;

@@ -1,5 +1,406 @@
 //! Sessions in this process's memory.
 
-/// Keeps sessions in this process's memory.
-#[derive(Debug)]
-pub struct MemoryStore;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use self::shard::{NEVER, Shard};
+use self::table::Owner;
+use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version};
+use crate::clock::to_unix_millis;
+use crate::events;
+use crate::timeouts::millis;
+
+mod chunks;
+mod heap;
+mod shard;
+mod table;
+
+/// Keeps sessions in this process's memory: for one process that may lose them when it ends, and for
+/// tests.
+///
+/// Share it as an `Arc<MemoryStore>`, which is a store, too.
+///
+/// # Memory
+///
+/// A session with one small key takes about 220 bytes, everything included. A loaded record shares its
+/// payload with the store. Memory goes back as sessions end; no call ever pays for the growth of a table
+/// or for a million sessions that expire at once, since all of that goes in small steps.
+///
+/// # Expiry
+///
+/// Nothing runs in the background. Each `create`, `update` and `touch` removes at most two records that
+/// expired at least [`SWEEP_GRACE`] before the time of that call (a record's `created_at`, for a
+/// `create`), so more of them go than new ones come. A `load` or a `delete` removes nothing else: they add nothing either.
+/// A clock that jumps ahead and back again costs no more than the calls in between removed. To get memory
+/// back without waiting for calls, start a [`Sweeper`](crate::Sweeper).
+///
+/// # The limit
+///
+/// The store never holds more than [`max_records`](Self::max_records). A `create` beyond that first evicts
+/// one record, and of the whole store that is:
+///
+/// 1. the record that expired first, if one has expired by the new record's `created_at`,
+/// 2. else, of the records without a `user_id`, the one that is nearest to its expiry.
+///
+/// If all belong to users who are logged in, the `create` fails with
+/// [`StoreErrorKind::Full`](super::StoreErrorKind::Full): a flood of anonymous visits logs nobody out.
+///
+/// The limit is on records and not on bytes: the layer's limit on the size of a session bounds those.
+///
+/// ```
+/// use std::sync::Arc;
+/// use cloakroom::clock::from_unix_millis;
+/// use cloakroom::store::{Handle, MemoryStore, Record, SessionStore, StoreError, Version};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), StoreError> {
+/// let store = MemoryStore::new().max_records(2);
+/// let record = Record {
+///     version: Version::from_u64(1),
+///     created_at: from_unix_millis(0),
+///     expires_at: from_unix_millis(60_000),
+///     user_id: None,
+///     payload: b"opaque"[..].into(),
+/// };
+/// let alice = Record { user_id: Some("alice".into()), ..record.clone() };
+/// let [first, second, third] = [1, 2, 3].map(|byte| Handle::from_bytes([byte; 16]));
+///
+/// store.create(&first, &alice).await?;
+/// store.create(&second, &record).await?;
+/// store.create(&third, &record).await?;
+/// assert_eq!(store.len(), 2);
+/// assert_eq!(store.load(&first).await?, Some(alice));
+/// assert_eq!(store.load(&second).await?, None);
+/// # Ok(())
+/// # }
+/// ```
+pub struct MemoryStore {
+    shards: Box<[Shard]>,
+    hasher: RandomState,
+    /// Records in the shards, and places for records that are about to be there.
+    places: AtomicUsize,
+    /// Records in the shards that belong to users.
+    users: AtomicUsize,
+    max_records: usize,
+    /// Live records that the limit cost.
+    evictions: AtomicU64,
+    /// Counts the calls that swept a shard other than their own.
+    sweeps: AtomicUsize,
+}
+
+/// So that threads rarely wait for each other. More would cost small stores memory, and large ones gain
+/// nothing: nothing that is done under a lock depends on how many records there are.
+const SHARDS: usize = 64;
+
+/// How many bits of a hash number the shards. They are the highest: the tables use the lowest.
+const SHARD_BITS: u32 = SHARDS.ilog2();
+
+const DEFAULT_MAX_RECORDS: usize = 1_000_000;
+
+/// Slots are numbered with 32 bits, of which one number is not a slot.
+const MOST_RECORDS: usize = u32::MAX as usize - 1;
+
+/// How many expired records a call removes from its own shard, and as many from another. Both together are
+/// more than the one that a `create` adds.
+const SWEPT_PER_SHARD: usize = 1;
+
+/// How many records are deleted under one lock by `delete_expired`, so that nobody waits for it for long.
+const DELETED_PER_LOCK: usize = 32;
+
+/// A record that may be evicted.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    shard: &'a Shard,
+    owner: Owner,
+    expires_at: i64,
+}
+
+impl MemoryStore {
+    /// An empty store for up to 1,000,000 records.
+    pub fn new() -> Self {
+        let hasher = RandomState::new();
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::new(hasher.clone())).collect(),
+            hasher,
+            places: AtomicUsize::new(0),
+            users: AtomicUsize::new(0),
+            max_records: DEFAULT_MAX_RECORDS,
+            evictions: AtomicU64::new(0),
+            sweeps: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many records the store holds at most, expired ones that are not removed yet included. The
+    /// default is 1,000,000, which is about 220 MB of small sessions; more than 4,294,967,294 is taken as
+    /// that.
+    ///
+    /// It is meant for a store that is still empty. A limit below what the store holds deletes nothing:
+    /// from then on each new record takes the place of another.
+    #[must_use]
+    pub fn max_records(mut self, max_records: usize) -> Self {
+        self.max_records = max_records.min(MOST_RECORDS);
+        self
+    }
+
+    /// How many records the store holds, expired ones that are not removed yet included. While records are
+    /// being created, those may be counted already.
+    pub fn len(&self) -> usize {
+        self.places.load(Ordering::Acquire)
+    }
+
+    /// Whether the store holds no record at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard_of(&self, handle: &Handle) -> &Shard {
+        let hash = self.hasher.hash_one(handle);
+        &self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize]
+    }
+
+    fn insert(&self, handle: &Handle, record: &Record, now: i64) -> Result<(), StoreError> {
+        let shard = self.shard_of(handle);
+        let mut table = shard.lock(&self.users);
+        if table.find(handle).is_some() {
+            return Err(StoreError::handle_in_use());
+        }
+        if self.take_place() {
+            table.insert(handle, record);
+            return Ok(());
+        }
+        // The record to evict may be in any shard, and two locks at once invite a deadlock.
+        drop(table);
+        self.make_room(now)?;
+        let mut table = shard.lock(&self.users);
+        if table.find(handle).is_some() {
+            self.give_back_places(1);
+            return Err(StoreError::handle_in_use());
+        }
+        table.insert(handle, record);
+        Ok(())
+    }
+
+    /// Takes a place for one more record, if there is one.
+    fn take_place(&self) -> bool {
+        self.places
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |places| {
+                (places < self.max_records).then_some(places + 1)
+            })
+            .is_ok()
+    }
+
+    /// Gives back the places of records that were removed. After their removal, never before: else there
+    /// could be more records than places.
+    fn give_back_places(&self, count: usize) {
+        self.places.fetch_sub(count, Ordering::AcqRel);
+    }
+
+    /// Takes a place for one more record: a free one, or that of a record which it evicts.
+    fn make_room(&self, now: i64) -> Result<(), StoreError> {
+        loop {
+            if self.take_place() {
+                return Ok(());
+            }
+            match self.candidate(now) {
+                Some(candidate) if self.evict(candidate, now) => return Ok(()),
+                // Another call was faster, or a touch; the next candidate may be elsewhere.
+                Some(_) => {}
+                None if self.users.load(Ordering::Acquire) >= self.max_records => {
+                    return Err(self.full());
+                }
+                // Some places belong to calls that are just about to put a record there.
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Of all records that may be evicted, the one that expires first.
+    fn candidate(&self, now: i64) -> Option<Candidate<'_>> {
+        let nobodys = self.first_to_expire(Owner::Nobody);
+        let users = self
+            .first_to_expire(Owner::User)
+            .filter(|candidate| candidate.expires_at <= now);
+        nobodys
+            .into_iter()
+            .chain(users)
+            .min_by_key(|candidate| candidate.expires_at)
+    }
+
+    fn first_to_expire(&self, owner: Owner) -> Option<Candidate<'_>> {
+        self.shards
+            .iter()
+            .map(|shard| Candidate {
+                shard,
+                owner,
+                expires_at: shard.earliest(owner),
+            })
+            .min_by_key(|candidate| candidate.expires_at)
+            .filter(|candidate| candidate.expires_at != NEVER)
+    }
+
+    /// Removes the candidate, or what became the first of its shard meanwhile and expires no later;
+    /// `false` if there is no such record. Its place goes to the caller.
+    fn evict(&self, candidate: Candidate<'_>, now: i64) -> bool {
+        let mut table = candidate.shard.lock(&self.users);
+        let Some((slot, expires_at)) = table.first(candidate.owner) else {
+            return false;
+        };
+        if expires_at > candidate.expires_at {
+            return false;
+        }
+        table.remove(slot);
+        drop(table);
+        if expires_at > now {
+            let evictions = self.evictions.fetch_add(1, Ordering::Relaxed) + 1;
+            events::anonymous_session_evicted(evictions, self.max_records);
+        }
+        true
+    }
+
+    fn full(&self) -> StoreError {
+        let max_records = self.max_records;
+        StoreError::full(format!(
+            "the memory store is full: each of its {max_records} records belongs to a user who is logged \
+             in; set a higher limit with MemoryStore::max_records"
+        ))
+    }
+
+    /// Removes a few records that expired long enough ago, from this shard and from the next one in turn:
+    /// also where all calls are about few sessions, each shard gets its turn.
+    fn sweep_a_little(&self, shard: &Shard, now: i64) {
+        let cutoff = before_grace(now);
+        if shard.has_expired_by(cutoff) {
+            self.sweep(&mut shard.lock(&self.users), cutoff, SWEPT_PER_SHARD);
+        }
+        let turn = self.sweeps.fetch_add(1, Ordering::Relaxed);
+        let another = &self.shards[turn % SHARDS];
+        if another.has_expired_by(cutoff)
+            && let Some(mut table) = another.try_lock(&self.users)
+        {
+            self.sweep(&mut table, cutoff, SWEPT_PER_SHARD);
+        }
+    }
+
+    fn sweep(&self, table: &mut shard::LockedShard<'_>, cutoff: i64, most: usize) -> usize {
+        let removed = table.remove_expired(cutoff, most);
+        self.give_back_places(removed);
+        removed
+    }
+
+    /// Changes a record by `change`, if it is live and has this version.
+    fn change(
+        &self,
+        handle: &Handle,
+        expected: Version,
+        now: i64,
+        change: impl FnOnce(&mut table::Table, table::Slot),
+    ) -> Outcome {
+        let shard = self.shard_of(handle);
+        let mut table = shard.lock(&self.users);
+        let outcome = match table.find(handle) {
+            Some(slot) if table.expires_at(slot) <= now => Outcome::Missing,
+            Some(slot) if table.version(slot) != expected => Outcome::Conflict,
+            Some(slot) => {
+                change(&mut table, slot);
+                Outcome::Done
+            }
+            None => Outcome::Missing,
+        };
+        drop(table);
+        self.sweep_a_little(shard, now);
+        outcome
+    }
+}
+
+/// The latest expiry that is long enough ago to be swept.
+fn before_grace(now: i64) -> i64 {
+    now.saturating_sub(millis(SWEEP_GRACE))
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("len", &self.len())
+            .field("max_records", &self.max_records)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SessionStore for MemoryStore {
+    async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
+        let now = to_unix_millis(record.created_at);
+        self.insert(handle, record, now)?;
+        self.sweep_a_little(self.shard_of(handle), now);
+        Ok(())
+    }
+
+    async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
+        let table = self.shard_of(handle).lock(&self.users);
+        Ok(table.find(handle).map(|slot| table.record(slot)))
+    }
+
+    async fn update(
+        &self,
+        handle: &Handle,
+        record: &Record,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        let outcome = self.change(handle, expected, to_unix_millis(now), |table, slot| {
+            table.replace(slot, record);
+        });
+        Ok(outcome)
+    }
+
+    async fn touch(
+        &self,
+        handle: &Handle,
+        expires_at: OffsetDateTime,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        let expires_at = to_unix_millis(expires_at);
+        let outcome = self.change(handle, expected, to_unix_millis(now), |table, slot| {
+            if expires_at > table.expires_at(slot) {
+                table.set_expires_at(slot, expires_at);
+            }
+        });
+        Ok(outcome)
+    }
+
+    async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
+        let mut table = self.shard_of(handle).lock(&self.users);
+        let Some(slot) = table.find(handle) else {
+            return Ok(false);
+        };
+        table.remove(slot);
+        self.give_back_places(1);
+        Ok(true)
+    }
+
+    async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
+        let cutoff = before_grace(to_unix_millis(now));
+        let mut deleted = 0;
+        for shard in &self.shards {
+            while deleted < limit && shard.has_expired_by(cutoff) {
+                let most = DELETED_PER_LOCK.min(limit - deleted);
+                deleted += self.sweep(&mut shard.lock(&self.users), cutoff, most);
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! The records of one shard.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use super::chunks::Chunks;
+use super::heap::{Heap, Item};
+use crate::clock::{from_unix_millis, to_unix_millis};
+use crate::store::{Handle, Record, Version};
+
+/// A hash table of records that also knows which expire first, and in which every step is small: growing
+/// and shrinking go one record at a time, so that no call pays for a million others.
+///
+/// - The records lie side by side in `nodes`. When one is removed, the last one takes its slot.
+/// - There are as many buckets as records, each a chain through `Node::next`. A record more splits one
+///   bucket in two, a record less merges two (Litwin's linear hashing).
+/// - One [`Heap`] for each [`Owner`] has the records in the order of expiry.
+#[derive(Debug)]
+pub(super) struct Table {
+    hasher: RandomState,
+    nodes: Chunks<Node>,
+    /// The slot of the first record of each bucket's chain, or [`END`].
+    buckets: Chunks<u32>,
+    heaps: [Heap; Owner::ALL.len()],
+}
+
+/// Where a record is, until the next change of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+/// Whose a record is, which decides whether it may be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Nobody,
+    User,
+}
+
+/// The record of a chain that is the last has this in place of a next one.
+const END: u32 = u32::MAX;
+
+/// A record: 72 bytes, and 20 more in `buckets` and `heaps`. The expiry is in the heap alone.
+#[derive(Debug)]
+struct Node {
+    handle: Handle,
+    version: Version,
+    created_at: i64,
+    user_id: Option<Arc<str>>,
+    payload: Arc<[u8]>,
+    next: u32,
+    /// Where this record is in the heap of its owner.
+    place: u32,
+}
+
+impl Owner {
+    pub(super) const ALL: [Self; 2] = [Self::Nobody, Self::User];
+
+    fn of(user_id: &Option<Arc<str>>) -> Self {
+        match user_id {
+            None => Self::Nobody,
+            Some(_) => Self::User,
+        }
+    }
+}
+
+impl Table {
+    /// A table that hashes with a secret key: else a client who collects ids that fall into one bucket
+    /// could make its chain long.
+    pub(super) fn new(hasher: RandomState) -> Self {
+        Self {
+            hasher,
+            nodes: Chunks::new(),
+            buckets: Chunks::new(),
+            heaps: [Heap::new(), Heap::new()],
+        }
+    }
+
+    pub(super) fn len_of(&self, owner: Owner) -> usize {
+        self.heaps[owner as usize].len() as usize
+    }
+
+    pub(super) fn find(&self, handle: &Handle) -> Option<Slot> {
+        if self.buckets.len() == 0 {
+            return None;
+        }
+        let mut slot = self.buckets[self.bucket_of(handle)];
+        while slot != END {
+            let node = &self.nodes[slot];
+            if node.handle == *handle {
+                return Some(Slot(slot));
+            }
+            slot = node.next;
+        }
+        None
+    }
+
+    /// The record in this slot. It shares the payload.
+    pub(super) fn record(&self, slot: Slot) -> Record {
+        let node = &self.nodes[slot.0];
+        Record {
+            version: node.version,
+            created_at: from_unix_millis(node.created_at),
+            expires_at: from_unix_millis(self.expires_at(slot)),
+            user_id: node.user_id.clone(),
+            payload: Arc::clone(&node.payload),
+        }
+    }
+
+    pub(super) fn version(&self, slot: Slot) -> Version {
+        self.nodes[slot.0].version
+    }
+
+    pub(super) fn expires_at(&self, slot: Slot) -> i64 {
+        let node = &self.nodes[slot.0];
+        self.heaps[Owner::of(&node.user_id) as usize].expires_at(node.place)
+    }
+
+    /// The record of this owner that expires first, and when.
+    pub(super) fn first(&self, owner: Owner) -> Option<(Slot, i64)> {
+        let first = self.heaps[owner as usize].first()?;
+        Some((Slot(first.slot), first.expires_at))
+    }
+
+    /// Adds the record of a handle that has none.
+    pub(super) fn insert(&mut self, handle: &Handle, record: &Record) {
+        let slot = self.nodes.len();
+        self.nodes.push(Node {
+            handle: *handle,
+            version: record.version,
+            created_at: to_unix_millis(record.created_at),
+            user_id: record.user_id.clone(),
+            payload: Arc::clone(&record.payload),
+            next: END,
+            place: 0,
+        });
+        self.add_bucket();
+        self.link(slot);
+        self.push_to_heap(slot, to_unix_millis(record.expires_at));
+    }
+
+    pub(super) fn replace(&mut self, slot: Slot, record: &Record) {
+        let Slot(slot) = slot;
+        let node = &mut self.nodes[slot];
+        let before = Owner::of(&node.user_id);
+        node.version = record.version;
+        node.created_at = to_unix_millis(record.created_at);
+        node.user_id.clone_from(&record.user_id);
+        node.payload = Arc::clone(&record.payload);
+        let expires_at = to_unix_millis(record.expires_at);
+        if Owner::of(&record.user_id) == before {
+            self.set_expires_at(Slot(slot), expires_at);
+        } else {
+            self.remove_from_heap(before, slot);
+            self.push_to_heap(slot, expires_at);
+        }
+    }
+
+    pub(super) fn set_expires_at(&mut self, slot: Slot, expires_at: i64) {
+        let Self { nodes, heaps, .. } = self;
+        let node = &nodes[slot.0];
+        let place = node.place;
+        heaps[Owner::of(&node.user_id) as usize].set_expires_at(
+            place,
+            expires_at,
+            |slot, place| nodes[slot].place = place,
+        );
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) {
+        let Slot(slot) = slot;
+        let next = self.nodes[slot].next;
+        self.redirect(slot, next);
+        self.remove_from_heap(Owner::of(&self.nodes[slot].user_id), slot);
+        self.move_last_to(slot);
+        self.remove_bucket();
+    }
+
+    /// Frees this slot, and has the last record live there.
+    fn move_last_to(&mut self, slot: u32) {
+        let last = self.nodes.len() - 1;
+        if slot != last {
+            self.redirect(last, slot);
+            let node = &self.nodes[last];
+            self.heaps[Owner::of(&node.user_id) as usize].set_slot(node.place, slot);
+        }
+        self.nodes.swap_remove(slot);
+    }
+
+    fn push_to_heap(&mut self, slot: u32, expires_at: i64) {
+        let Self { nodes, heaps, .. } = self;
+        let owner = Owner::of(&nodes[slot].user_id);
+        heaps[owner as usize].push(Item { expires_at, slot }, |slot, place| {
+            nodes[slot].place = place;
+        });
+    }
+
+    fn remove_from_heap(&mut self, owner: Owner, slot: u32) {
+        let Self { nodes, heaps, .. } = self;
+        let place = nodes[slot].place;
+        heaps[owner as usize].remove(place, |slot, place| nodes[slot].place = place);
+    }
+
+    /// The bucket of a handle: as many low bits of its hash as number the buckets, and one bit less where
+    /// that bucket does not exist yet.
+    fn bucket_of(&self, handle: &Handle) -> u32 {
+        let hash = self.hasher.hash_one(handle) as u32;
+        let mask = u32::MAX
+            .checked_shr((self.buckets.len() - 1).leading_zeros())
+            .unwrap_or(0);
+        let bucket = hash & mask;
+        if bucket < self.buckets.len() {
+            bucket
+        } else {
+            bucket & (mask >> 1)
+        }
+    }
+
+    /// Adds a bucket, and moves to it what belongs there: all of that is in the bucket whose number lacks
+    /// the highest bit.
+    fn add_bucket(&mut self) {
+        let added = self.buckets.len();
+        self.buckets.push(END);
+        if let Some(highest) = added.checked_ilog2() {
+            let split = added ^ (1 << highest);
+            let chain = std::mem::replace(&mut self.buckets[split], END);
+            self.link_chain(chain);
+        }
+    }
+
+    fn remove_bucket(&mut self) {
+        if let Some(chain) = self.buckets.pop() {
+            self.link_chain(chain);
+        }
+    }
+
+    /// Puts each record of a chain into its bucket.
+    fn link_chain(&mut self, mut slot: u32) {
+        while slot != END {
+            let next = self.nodes[slot].next;
+            self.link(slot);
+            slot = next;
+        }
+    }
+
+    /// Puts a record into its bucket.
+    fn link(&mut self, slot: u32) {
+        let bucket = self.bucket_of(&self.nodes[slot].handle);
+        self.nodes[slot].next = std::mem::replace(&mut self.buckets[bucket], slot);
+    }
+
+    /// Has the link that leads to the record in slot `from` lead to `to`.
+    fn redirect(&mut self, from: u32, to: u32) {
+        let bucket = self.bucket_of(&self.nodes[from].handle);
+        let mut slot = self.buckets[bucket];
+        if slot == from {
+            self.buckets[bucket] = to;
+            return;
+        }
+        while self.nodes[slot].next != from {
+            slot = self.nodes[slot].next;
+        }
+        self.nodes[slot].next = to;
+    }
+}
+
+#[cfg(test)]
+mod tests;
