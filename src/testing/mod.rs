@@ -1,1 +1,3 @@
 //! Tools to test stores and apps.
+
+pub mod contract;
