@@ -5,3 +5,4 @@ mod broken_stores;
 mod contract;
 mod other_stores;
 mod reference_store;
+mod stores;
