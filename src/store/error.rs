@@ -92,6 +92,15 @@ impl StoreError {
         self.kind
     }
 
+    /// The same failure, with a message that names the place.
+    #[cfg(feature = "file")]
+    pub(crate) fn with_message(self, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            message: message.into(),
+            ..self
+        }
+    }
+
     fn without_source(kind: StoreErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,

@@ -49,7 +49,7 @@ pub use async_trait::async_trait;
 
 pub use self::error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]
-pub use self::file::FileStore;
+pub use self::file::{FileStore, FileStoreBuilder};
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
 #[cfg(feature = "sqlite")]

@@ -1,0 +1,544 @@
+//! The folder on disk: its layout, and each step on it. Everything here blocks.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use time::OffsetDateTime;
+
+use super::frame;
+use super::lock::{self, Caller};
+use crate::clock::to_unix_millis;
+use crate::id::Handle;
+use crate::record::{Record, Version};
+use crate::store::{Outcome, StoreError, StoreErrorKind};
+
+/// Directories on the first level, and so lock files: one for each first byte of a handle.
+pub(super) const SHARDS: usize = 256;
+
+/// Directories on the second level, in each of the first: one for each digit.
+///
+/// 4096 directories in all keep a million sessions in directories of some 250 files. More of them would
+/// cost more than they save: each takes a block of the disk, and a sweep lists them all.
+pub(super) const DIRECTORIES: u8 = 16;
+
+const SESSION: &str = "session";
+const TEMPORARY: &str = "tmp";
+
+/// The folder of a store.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: PathBuf,
+    sync: bool,
+    lock_timeout: Duration,
+}
+
+/// What a file's name says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// The record of this handle.
+    Record(Handle),
+    /// A record of this handle on its way to its name. Without the lock it may be one that is being
+    /// written; under it, it is what a crash left.
+    Temporary(Handle),
+}
+
+impl Folder {
+    /// Makes the folder if it is missing, and tries whether it can be written.
+    pub(super) fn open(
+        root: &Path,
+        sync: bool,
+        lock_timeout: Duration,
+        caller: &Caller,
+    ) -> Result<Self, StoreError> {
+        let folder = Self {
+            // A later change of the process's working directory must not move the store.
+            root: std::path::absolute(root)
+                .map_err(|error| failed("find the directory", root, error))?,
+            sync,
+            lock_timeout,
+        };
+        folder.create_root(&folder.root)?;
+        folder.create_directory(&folder.locks())?;
+        folder.try_writing(caller)?;
+        Ok(folder)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether others than the owner may write to the root, as they may if it existed with such rights.
+    pub(super) fn others_can_write(&self) -> Result<bool, StoreError> {
+        let metadata = fs::metadata(&self.root)
+            .map_err(|error| failed("look at the directory", &self.root, error))?;
+        #[cfg(unix)]
+        let mode = std::os::unix::fs::MetadataExt::mode(&metadata);
+        #[cfg(not(unix))]
+        let mode = {
+            drop(metadata);
+            0
+        };
+        Ok(mode & 0o022 != 0)
+    }
+
+    pub(super) fn syncs(&self) -> bool {
+        self.sync
+    }
+
+    /// The record of this handle. Takes no lock: a rename replaces a file wholly or not at all.
+    pub(super) fn read(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
+        let path = self.session(handle);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.check_presence()?;
+                return Ok(None);
+            }
+            Err(error) => return Err(failed("read", &path, error)),
+        };
+        match frame::decode(&bytes) {
+            Ok(record) => Ok(Some(record)),
+            Err(error) => Err(StoreError::from(error).with_message(format!(
+                "the session file {} cannot be decoded",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Takes the lock of these records, against other processes and other stores on the same folder.
+    pub(super) fn lock<'a>(
+        &'a self,
+        shard: u8,
+        synced: &'a mut SyncedDirectories,
+        caller: &Caller,
+    ) -> Result<LockedShard<'a>, StoreError> {
+        let path = self.locks().join(format!("{shard:02x}.lock"));
+        let lock = lock::acquire(&path, self.lock_timeout, caller)?;
+        Ok(LockedShard {
+            folder: self,
+            synced,
+            _lock: lock,
+        })
+    }
+
+    /// A volume that was unmounted, or a folder that was removed, is a failure and not a store without
+    /// sessions.
+    pub(super) fn check_presence(&self) -> Result<(), StoreError> {
+        let locks = self.locks();
+        match fs::metadata(&locks) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed("find the directory", &locks, error)),
+        }
+    }
+
+    pub(super) fn directory(&self, shard: u8, digit: u8) -> PathBuf {
+        self.shard(shard).join(format!("{digit:x}"))
+    }
+
+    fn shard(&self, shard: u8) -> PathBuf {
+        self.root.join(format!("{shard:02x}"))
+    }
+
+    fn directory_of(&self, handle: &Handle) -> PathBuf {
+        self.directory(shard_of(handle), digit_of(handle))
+    }
+
+    fn session(&self, handle: &Handle) -> PathBuf {
+        self.directory_of(handle)
+            .join(format!("{handle}.{SESSION}"))
+    }
+
+    /// One name for each handle, so that a crash can leave at most one file. Only the holder of the lock
+    /// writes it.
+    fn temporary(&self, handle: &Handle) -> PathBuf {
+        self.directory_of(handle)
+            .join(format!("{handle}.{TEMPORARY}"))
+    }
+
+    fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    fn create_root(&self, path: &Path) -> Result<(), StoreError> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => return Ok(()),
+            Ok(_) => {
+                let error = io::Error::from(ErrorKind::NotADirectory);
+                return Err(failed("use the directory", path, error));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("use the directory", path, error)),
+        }
+        if let Some(parent) = path.parent() {
+            self.create_root(parent)?;
+        }
+        self.create_directory(path).map(drop)
+    }
+
+    /// Makes one directory, if it is missing: with its rights from the start, so that there is no moment
+    /// in which others can enter.
+    fn create_directory(&self, path: &Path) -> Result<Existed, StoreError> {
+        match private_directory().create(path) {
+            Ok(()) => {
+                // The entry of a directory is in its parent.
+                if let Some(parent) = path.parent() {
+                    self.sync_directory(parent)?;
+                }
+                Ok(Existed::No)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Existed::Yes),
+            Err(error) => Err(failed("create the directory", path, error)),
+        }
+    }
+
+    fn try_writing(&self, caller: &Caller) -> Result<(), StoreError> {
+        let lock = self.locks().join("open.lock");
+        let _lock = lock::acquire(&lock, self.lock_timeout, caller)?;
+        let probe = self.root.join("probe.tmp");
+        write_new(&probe, b"can be written", None, self.sync)?;
+        remove(&probe)?;
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    fn sync_directory(&self, path: &Path) -> Result<(), StoreError> {
+        if !self.sync {
+            return Ok(());
+        }
+        File::open(path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| failed("sync the directory", path, error))
+    }
+
+    /// Elsewhere a directory cannot be opened as a file; the file system's journal has to do.
+    #[cfg(not(unix))]
+    fn sync_directory(&self, _path: &Path) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// Which directories of a shard are known to survive a power failure. That one is there does not say it:
+/// the process that made it may have been killed before it could sync the parent.
+#[derive(Debug, Default)]
+pub(super) struct SyncedDirectories {
+    first_level: bool,
+    second_level: [bool; DIRECTORIES as usize],
+}
+
+/// The records of one first-level directory, under its lock. Every change is made through it, and so
+/// under the lock.
+#[derive(Debug)]
+pub(super) struct LockedShard<'a> {
+    folder: &'a Folder,
+    synced: &'a mut SyncedDirectories,
+    _lock: File,
+}
+
+impl LockedShard<'_> {
+    pub(super) fn create(&mut self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
+        let path = self.folder.session(handle);
+        // Not by reading it: one that cannot be decoded is in use, too.
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Err(StoreError::handle_in_use()),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.write(handle, record),
+            Err(error) => Err(failed("look at", &path, error)),
+        }
+    }
+
+    pub(super) fn update(
+        &mut self,
+        handle: &Handle,
+        record: &Record,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        match self.expect(handle, expected, now)? {
+            Ok(_) => {
+                self.write(handle, record)?;
+                Ok(Outcome::Done)
+            }
+            Err(outcome) => Ok(outcome),
+        }
+    }
+
+    pub(super) fn touch(
+        &mut self,
+        handle: &Handle,
+        expires_at: OffsetDateTime,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        match self.expect(handle, expected, now)? {
+            Ok(record) => {
+                if expires_at > record.expires_at {
+                    let record = Record {
+                        expires_at,
+                        ..record
+                    };
+                    self.write(handle, &record)?;
+                }
+                Ok(Outcome::Done)
+            }
+            Err(outcome) => Ok(outcome),
+        }
+    }
+
+    pub(super) fn delete(&mut self, handle: &Handle) -> Result<bool, StoreError> {
+        let existed = remove(&self.folder.session(handle))?;
+        if !existed {
+            self.folder.check_presence()?;
+        }
+        // Also where there was no file: whoever removed it may have been killed before it could sync, and
+        // this call says that the record is gone for good.
+        let directory = self.folder.directory_of(handle);
+        if existed || directory.exists() {
+            self.folder.sync_directory(&directory)?;
+        }
+        Ok(existed)
+    }
+
+    /// Deletes the record if it expired at or before `cutoff` (unix milliseconds); `false` if it is gone
+    /// or was extended since it was found.
+    pub(super) fn delete_expired(
+        &mut self,
+        handle: &Handle,
+        cutoff: i64,
+    ) -> Result<bool, StoreError> {
+        match self.folder.read(handle)? {
+            // Without a sync: one that comes back after a power failure is as expired as before, and the
+            // next sweep finds it.
+            Some(record) if to_unix_millis(record.expires_at) <= cutoff => {
+                remove(&self.folder.session(handle))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Deletes what a crash left of a write. Since only the holder of the lock writes such a file, and
+    /// that is the caller, nobody is writing it.
+    pub(super) fn delete_leftover(&mut self, handle: &Handle) -> Result<(), StoreError> {
+        remove(&self.folder.temporary(handle)).map(drop)
+    }
+
+    /// The record if it is live and of the expected version, otherwise what to answer.
+    fn expect(
+        &self,
+        handle: &Handle,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Result<Record, Outcome>, StoreError> {
+        Ok(match self.folder.read(handle)? {
+            Some(record) if record.expires_at <= now => Err(Outcome::Missing),
+            Some(record) if record.version != expected => Err(Outcome::Conflict),
+            Some(record) => Ok(record),
+            None => Err(Outcome::Missing),
+        })
+    }
+
+    fn write(&mut self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
+        self.prepare_directory(handle)?;
+        let temporary = self.folder.temporary(handle);
+        let path = self.folder.session(handle);
+        let content = frame::encode(record);
+        let written = write_new(
+            &temporary,
+            &content,
+            Some(record.expires_at),
+            self.folder.sync,
+        )
+        .and_then(|()| {
+            fs::rename(&temporary, &path).map_err(|error| failed("replace", &path, error))
+        });
+        if let Err(error) = written {
+            // The first failure is the one to report; what cannot be removed now, a sweep removes.
+            let _ = fs::remove_file(&temporary);
+            return Err(error);
+        }
+        self.folder
+            .sync_directory(&self.folder.directory_of(handle))
+    }
+
+    fn prepare_directory(&mut self, handle: &Handle) -> Result<(), StoreError> {
+        let folder = self.folder;
+        let first = folder.shard(shard_of(handle));
+        let existed = folder.create_directory(&first)?;
+        if existed == Existed::Yes && !self.synced.first_level {
+            folder.sync_directory(&folder.root)?;
+        }
+        self.synced.first_level = true;
+
+        let digit = digit_of(handle);
+        let existed = folder.create_directory(&folder.directory_of(handle))?;
+        let synced = &mut self.synced.second_level[usize::from(digit)];
+        if existed == Existed::Yes && !*synced {
+            folder.sync_directory(&first)?;
+        }
+        *synced = true;
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Existed {
+    Yes,
+    No,
+}
+
+/// What a file of this name in this directory is; `None` for whatever else lies there, which the store
+/// leaves alone.
+pub(super) fn named(name: &str, shard: u8, digit: u8) -> Option<Named> {
+    let (handle, kind) = name.split_once('.')?;
+    let handle: Handle = handle.parse().ok()?;
+    if (shard_of(&handle), digit_of(&handle)) != (shard, digit) {
+        return None;
+    }
+    match kind {
+        SESSION => Some(Named::Record(handle)),
+        TEMPORARY => Some(Named::Temporary(handle)),
+        _ => None,
+    }
+}
+
+pub(super) fn shard_of(handle: &Handle) -> u8 {
+    handle.as_bytes()[0]
+}
+
+fn digit_of(handle: &Handle) -> u8 {
+    handle.as_bytes()[1] >> 4
+}
+
+/// A time as a file's; the epoch if it is earlier or cannot be represented.
+pub(super) fn system_time(millis: i64) -> SystemTime {
+    u64::try_from(millis)
+        .ok()
+        .and_then(|millis| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// An I/O failure, naming the path.
+pub(super) fn failed(action: &str, path: &Path, error: io::Error) -> StoreError {
+    StoreError::unavailable(format!("cannot {action} {}", path.display()), error)
+}
+
+/// How files are opened that may have to be made: for nobody but this user, from the start.
+pub(super) fn private_file() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+fn private_directory() -> DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut))]
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+/// Writes a file that must be new; one that is there already is a leftover of a crash, and is removed.
+///
+/// New, and not one that is overwritten, so that its rights are ours and no link is followed.
+fn write_new(
+    path: &Path,
+    content: &[u8],
+    expires_at: Option<OffsetDateTime>,
+    sync: bool,
+) -> Result<(), StoreError> {
+    let mut options = private_file();
+    options.write(true).create_new(true);
+    let opened = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            remove(path)?;
+            options.open(path)
+        }
+        opened => opened,
+    };
+    let write = |mut file: File| {
+        file.write_all(content)?;
+        if let Some(expires_at) = expires_at {
+            // Only a hint for the sweep, which opens no file whose hint is in the future. Where the file
+            // system refuses, the time of writing stays, and costs the sweep a look into the file.
+            let _ = file.set_modified(system_time(to_unix_millis(expires_at)));
+        }
+        if sync { file.sync_all() } else { Ok(()) }
+    };
+    opened
+        .and_then(write)
+        .map_err(|error| failed("write", path, error))
+}
+
+/// Removes the file; `false` if there was none.
+fn remove(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("remove", path, error)),
+    }
+}
+
+/// Whether the store works, and it is this one record that cannot be read.
+pub(super) fn is_of_the_record(error: &StoreError) -> bool {
+    matches!(
+        error.kind(),
+        StoreErrorKind::Undecodable | StoreErrorKind::NewerFormat
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_has_one_path_and_a_path_one_handle() {
+        let folder = Folder {
+            root: "/root".into(),
+            sync: true,
+            lock_timeout: Duration::ZERO,
+        };
+        let handle = Handle::from_bytes([0xAB; 16]);
+        let path = folder.session(&handle);
+        assert_eq!(
+            path.to_str().unwrap(),
+            "/root/ab/a/abababababababababababababababab.session"
+        );
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(named(name, 0xab, 0xa), Some(Named::Record(handle)));
+        for (shard, digit) in [(0xab, 0xb), (0xaa, 0xa)] {
+            assert_eq!(named(name, shard, digit), None, "it belongs elsewhere");
+        }
+    }
+
+    #[test]
+    fn what_is_not_named_like_a_file_of_the_store_is_none() {
+        for name in [
+            "",
+            ".session",
+            "session",
+            "..",
+            "../../etc/passwd",
+            "abababababababababababababababab",
+            "abababababababababababababababab.",
+            "abababababababababababababababab.session.bak",
+            "ababababababababababababababab.session",
+            "ABABABABABABABABABABABABABABABAB.session",
+            "abababababababababababababababab.SESSION",
+        ] {
+            assert_eq!(named(name, 0xab, 0xa), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn times_before_the_epoch_and_beyond_the_clock_are_the_epoch() {
+        assert_eq!(system_time(-1), SystemTime::UNIX_EPOCH);
+        assert_eq!(
+            system_time(1_500),
+            SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)
+        );
+        // Must not panic, whatever comes of it.
+        system_time(i64::MAX);
+    }
+}
