@@ -1,0 +1,17 @@
+//! Counts visits: the smallest app with sessions. Run it, and load http://localhost:3000 a few times.
+
+use axum::{Router, routing::get};
+use cloakroom::{Session, SessionLayer, store::MemoryStore};
+
+async fn visits(session: Session) -> axum::response::Result<String> {
+    let n = session.update("visits", |n: &mut u64| *n += 1)?; // adds up, however many requests overlap
+    Ok(format!("visit {n}"))
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let sessions = SessionLayer::new(MemoryStore::new());
+    let app = Router::new().route("/", get(visits)).layer(sessions);
+    let listener = tokio::net::TcpListener::bind("localhost:3000").await?;
+    axum::serve(listener, app).await
+}
