@@ -27,8 +27,9 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, Semaphore};
 
-use self::folder::{Folder, LockedShard, SHARDS, SyncedDirectories, shard_of};
+use self::folder::{Folder, SHARDS, shard_of};
 use self::lock::Caller;
+use self::shard::{LockedShard, SyncedDirectories};
 use self::sweep::BATCH;
 use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version};
 use crate::clock::to_unix_millis;
@@ -36,6 +37,7 @@ use crate::clock::to_unix_millis;
 mod folder;
 mod frame;
 mod lock;
+mod shard;
 mod sweep;
 
 /// Keeps sessions in a folder, one file a session.
@@ -76,7 +78,8 @@ mod sweep;
 ///
 /// [`delete_expired`](SessionStore::delete_expired) looks through the folder once a call, at most, without
 /// opening the files of live sessions, and holds a lock for a few dozen files at a time; call it from a
-/// [`Sweeper`](crate::Sweeper). Dropped midway it has deleted some, and the next call goes on there.
+/// [`Sweeper`](crate::Sweeper). A call that is dropped
+/// midway has deleted some, and the next one goes on behind it.
 /// Files that are not the store's are left alone.
 ///
 /// ```
@@ -301,14 +304,13 @@ impl SessionStore for FileStore {
         let mut tally = Tally::default();
         let mut shard = self.0.sweep_from.load(Ordering::Relaxed);
         for _ in 0..SHARDS {
-            // Before the work, so that a shard that fails, or takes longer than the caller waits, does
-            // not keep the next call from the others.
+            // Before the work, and whatever comes of it: a shard that fails, or takes longer than the
+            // caller waits, does not keep the next call from the others.
             self.0
                 .sweep_from
                 .store(shard.wrapping_add(1), Ordering::Relaxed);
             self.sweep_shard(shard, cutoff, limit, &mut tally).await?;
             if tally.deleted == limit {
-                self.0.sweep_from.store(shard, Ordering::Relaxed);
                 return Ok(limit);
             }
             shard = shard.wrapping_add(1);

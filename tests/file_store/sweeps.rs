@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cloakroom::clock::from_unix_millis;
 use cloakroom::store::{FileStore, Handle, SessionStore};
 
 use super::*;
@@ -80,11 +81,34 @@ async fn files_that_are_not_the_stores_are_left_alone() {
         fs::copy(&own, path).unwrap();
         age(path, LONG_AGO);
     }
-    let link = directory.join("01010100000000000000000000000000.session");
-    std::os::unix::fs::symlink(&foreign[0], &link).unwrap();
-    assert_eq!(sweep(&store, 10).await.unwrap(), 1);
+    // Dated today.
+    let today = [
+        directory.join(format!("{}.session", "01".repeat(15) + "02")),
+        directory.join(format!("{}.session", "01".repeat(15) + "03")),
+    ];
+    std::os::unix::fs::symlink(&foreign[0], &today[0]).unwrap();
+    fs::create_dir(&today[1]).unwrap();
+    let end = from_unix_millis(253_402_300_799_999);
+    assert_eq!(store.delete_expired(end, 10).await.unwrap(), 1);
     assert!(!own.exists());
-    for path in foreign.iter().chain([&link]) {
+    for path in foreign.iter().chain(&today) {
         assert!(path.exists(), "{}", path.display());
     }
+}
+
+#[tokio::test]
+async fn files_that_look_expired_and_are_not_do_not_end_a_sweep() {
+    let (_folder, root) = folder();
+    let store = FileStore::open(&root).await.unwrap();
+    for second in [0x00, 0x40, 0x80] {
+        let mut bytes = [7; 16];
+        bytes[1] = second;
+        let handle = Handle::from_bytes(bytes);
+        let expires_at = if second == 0x80 { LONG_AGO } else { LATER };
+        let record = record(1, expires_at);
+        store.create(&handle, &record).await.unwrap();
+        age(&session_file(&root, &handle), LONG_AGO);
+    }
+    assert_eq!(sweep(&store, 1).await.unwrap(), 1);
+    assert_eq!(sweep(&store, 1).await.unwrap(), 0);
 }

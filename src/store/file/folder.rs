@@ -11,8 +11,8 @@ use super::frame;
 use super::lock::{self, Caller};
 use crate::clock::to_unix_millis;
 use crate::id::Handle;
-use crate::record::{Record, Version};
-use crate::store::{Outcome, StoreError, StoreErrorKind};
+use crate::record::Record;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// Directories on the first level, and so lock files: one for each first byte of a handle.
 pub(super) const SHARDS: usize = 256;
@@ -70,17 +70,20 @@ impl Folder {
     }
 
     /// Whether others than the owner may write to the root, as they may if it existed with such rights.
+    #[cfg(unix)]
     pub(super) fn others_can_write(&self) -> Result<bool, StoreError> {
         let metadata = fs::metadata(&self.root)
             .map_err(|error| failed("look at the directory", &self.root, error))?;
-        #[cfg(unix)]
-        let mode = std::os::unix::fs::MetadataExt::mode(&metadata);
-        #[cfg(not(unix))]
-        let mode = {
-            drop(metadata);
-            0
-        };
-        Ok(mode & 0o022 != 0)
+        Ok(std::os::unix::fs::MetadataExt::mode(&metadata) & 0o022 != 0)
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn others_can_write(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    pub(super) fn lock_timeout(&self) -> Duration {
+        self.lock_timeout
     }
 
     pub(super) fn syncs(&self) -> bool {
@@ -107,22 +110,6 @@ impl Folder {
         }
     }
 
-    /// Takes the lock of these records, against other processes and other stores on the same folder.
-    pub(super) fn lock<'a>(
-        &'a self,
-        shard: u8,
-        synced: &'a mut SyncedDirectories,
-        caller: &Caller,
-    ) -> Result<LockedShard<'a>, StoreError> {
-        let path = self.locks().join(format!("{shard:02x}.lock"));
-        let lock = lock::acquire(&path, self.lock_timeout, caller)?;
-        Ok(LockedShard {
-            folder: self,
-            synced,
-            _lock: lock,
-        })
-    }
-
     /// A volume that was unmounted, or a folder that was removed, is a failure and not a store without
     /// sessions.
     pub(super) fn check_presence(&self) -> Result<(), StoreError> {
@@ -137,27 +124,27 @@ impl Folder {
         self.shard(shard).join(format!("{digit:x}"))
     }
 
-    fn shard(&self, shard: u8) -> PathBuf {
+    pub(super) fn shard(&self, shard: u8) -> PathBuf {
         self.root.join(format!("{shard:02x}"))
     }
 
-    fn directory_of(&self, handle: &Handle) -> PathBuf {
+    pub(super) fn directory_of(&self, handle: &Handle) -> PathBuf {
         self.directory(shard_of(handle), digit_of(handle))
     }
 
-    fn session(&self, handle: &Handle) -> PathBuf {
+    pub(super) fn session(&self, handle: &Handle) -> PathBuf {
         self.directory_of(handle)
             .join(format!("{handle}.{SESSION}"))
     }
 
     /// One name for each handle, so that a crash can leave at most one file. Only the holder of the lock
     /// writes it.
-    fn temporary(&self, handle: &Handle) -> PathBuf {
+    pub(super) fn temporary(&self, handle: &Handle) -> PathBuf {
         self.directory_of(handle)
             .join(format!("{handle}.{TEMPORARY}"))
     }
 
-    fn locks(&self) -> PathBuf {
+    pub(super) fn locks(&self) -> PathBuf {
         self.root.join("locks")
     }
 
@@ -179,7 +166,7 @@ impl Folder {
 
     /// Makes one directory, if it is missing: with its rights from the start, so that there is no moment
     /// in which others can enter.
-    fn create_directory(&self, path: &Path) -> Result<Existed, StoreError> {
+    pub(super) fn create_directory(&self, path: &Path) -> Result<Existed, StoreError> {
         match private_directory().create(path) {
             Ok(()) => {
                 // The entry of a directory is in its parent.
@@ -197,191 +184,71 @@ impl Folder {
         let lock = self.locks().join("open.lock");
         let _lock = lock::acquire(&lock, self.lock_timeout, caller)?;
         let probe = self.root.join("probe.tmp");
-        write_new(&probe, b"can be written", None, self.sync)?;
+        self.write_new(&probe, b"can be written", None)?;
         remove(&probe)?;
         Ok(())
     }
 
+    /// Writes a file that must be new; one that is there already is a leftover of a crash, and is removed.
+    ///
+    /// New, and not one that is overwritten, so that its rights are ours and no link is followed.
+    pub(super) fn write_new(
+        &self,
+        path: &Path,
+        content: &[u8],
+        expires_at: Option<OffsetDateTime>,
+    ) -> Result<(), StoreError> {
+        let mut options = private_file();
+        options.write(true).create_new(true);
+        let opened = match options.open(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                remove(path)?;
+                options.open(path)
+            }
+            opened => opened,
+        };
+        let write = |mut file: File| {
+            file.write_all(content)?;
+            if let Some(expires_at) = expires_at {
+                // Only a hint for the sweep, which opens no file whose hint is in the future. Where the
+                // file system refuses, the time of writing stays, and costs the sweep a look into the file.
+                let _ = file.set_modified(system_time(to_unix_millis(expires_at)));
+            }
+            self.sync(&file, path)
+        };
+        opened
+            .and_then(write)
+            .map_err(|error| failed("write", path, error))
+    }
+
+    fn sync(&self, file: &File, _path: &Path) -> io::Result<()> {
+        if !self.sync {
+            return Ok(());
+        }
+        #[cfg(test)]
+        SYNCED.with_borrow_mut(|synced| synced.push(_path.to_owned()));
+        file.sync_all()
+    }
+
     #[cfg(unix)]
-    fn sync_directory(&self, path: &Path) -> Result<(), StoreError> {
+    pub(super) fn sync_directory(&self, path: &Path) -> Result<(), StoreError> {
         if !self.sync {
             return Ok(());
         }
         File::open(path)
-            .and_then(|directory| directory.sync_all())
+            .and_then(|directory| self.sync(&directory, path))
             .map_err(|error| failed("sync the directory", path, error))
     }
 
     /// Elsewhere a directory cannot be opened as a file; the file system's journal has to do.
     #[cfg(not(unix))]
-    fn sync_directory(&self, _path: &Path) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-/// Which directories of a shard are known to survive a power failure. That one is there does not say it:
-/// the process that made it may have been killed before it could sync the parent.
-#[derive(Debug, Default)]
-pub(super) struct SyncedDirectories {
-    first_level: bool,
-    second_level: [bool; DIRECTORIES as usize],
-}
-
-/// The records of one first-level directory, under its lock. Every change is made through it, and so
-/// under the lock.
-#[derive(Debug)]
-pub(super) struct LockedShard<'a> {
-    folder: &'a Folder,
-    synced: &'a mut SyncedDirectories,
-    _lock: File,
-}
-
-impl LockedShard<'_> {
-    pub(super) fn create(&mut self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
-        let path = self.folder.session(handle);
-        // Not by reading it: one that cannot be decoded is in use, too.
-        match fs::symlink_metadata(&path) {
-            Ok(_) => Err(StoreError::handle_in_use()),
-            Err(error) if error.kind() == ErrorKind::NotFound => self.write(handle, record),
-            Err(error) => Err(failed("look at", &path, error)),
-        }
-    }
-
-    pub(super) fn update(
-        &mut self,
-        handle: &Handle,
-        record: &Record,
-        expected: Version,
-        now: OffsetDateTime,
-    ) -> Result<Outcome, StoreError> {
-        match self.expect(handle, expected, now)? {
-            Ok(_) => {
-                self.write(handle, record)?;
-                Ok(Outcome::Done)
-            }
-            Err(outcome) => Ok(outcome),
-        }
-    }
-
-    pub(super) fn touch(
-        &mut self,
-        handle: &Handle,
-        expires_at: OffsetDateTime,
-        expected: Version,
-        now: OffsetDateTime,
-    ) -> Result<Outcome, StoreError> {
-        match self.expect(handle, expected, now)? {
-            Ok(record) => {
-                if expires_at > record.expires_at {
-                    let record = Record {
-                        expires_at,
-                        ..record
-                    };
-                    self.write(handle, &record)?;
-                }
-                Ok(Outcome::Done)
-            }
-            Err(outcome) => Ok(outcome),
-        }
-    }
-
-    pub(super) fn delete(&mut self, handle: &Handle) -> Result<bool, StoreError> {
-        let existed = remove(&self.folder.session(handle))?;
-        if !existed {
-            self.folder.check_presence()?;
-        }
-        // Also where there was no file: whoever removed it may have been killed before it could sync, and
-        // this call says that the record is gone for good.
-        let directory = self.folder.directory_of(handle);
-        if existed || directory.exists() {
-            self.folder.sync_directory(&directory)?;
-        }
-        Ok(existed)
-    }
-
-    /// Deletes the record if it expired at or before `cutoff` (unix milliseconds); `false` if it is gone
-    /// or was extended since it was found.
-    pub(super) fn delete_expired(
-        &mut self,
-        handle: &Handle,
-        cutoff: i64,
-    ) -> Result<bool, StoreError> {
-        match self.folder.read(handle)? {
-            // Without a sync: one that comes back after a power failure is as expired as before, and the
-            // next sweep finds it.
-            Some(record) if to_unix_millis(record.expires_at) <= cutoff => {
-                remove(&self.folder.session(handle))
-            }
-            _ => Ok(false),
-        }
-    }
-
-    /// Deletes what a crash left of a write. Since only the holder of the lock writes such a file, and
-    /// that is the caller, nobody is writing it.
-    pub(super) fn delete_leftover(&mut self, handle: &Handle) -> Result<(), StoreError> {
-        remove(&self.folder.temporary(handle)).map(drop)
-    }
-
-    /// The record if it is live and of the expected version, otherwise what to answer.
-    fn expect(
-        &self,
-        handle: &Handle,
-        expected: Version,
-        now: OffsetDateTime,
-    ) -> Result<Result<Record, Outcome>, StoreError> {
-        Ok(match self.folder.read(handle)? {
-            Some(record) if record.expires_at <= now => Err(Outcome::Missing),
-            Some(record) if record.version != expected => Err(Outcome::Conflict),
-            Some(record) => Ok(record),
-            None => Err(Outcome::Missing),
-        })
-    }
-
-    fn write(&mut self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
-        self.prepare_directory(handle)?;
-        let temporary = self.folder.temporary(handle);
-        let path = self.folder.session(handle);
-        let content = frame::encode(record);
-        let written = write_new(
-            &temporary,
-            &content,
-            Some(record.expires_at),
-            self.folder.sync,
-        )
-        .and_then(|()| {
-            fs::rename(&temporary, &path).map_err(|error| failed("replace", &path, error))
-        });
-        if let Err(error) = written {
-            // The first failure is the one to report; what cannot be removed now, a sweep removes.
-            let _ = fs::remove_file(&temporary);
-            return Err(error);
-        }
-        self.folder
-            .sync_directory(&self.folder.directory_of(handle))
-    }
-
-    fn prepare_directory(&mut self, handle: &Handle) -> Result<(), StoreError> {
-        let folder = self.folder;
-        let first = folder.shard(shard_of(handle));
-        let existed = folder.create_directory(&first)?;
-        if existed == Existed::Yes && !self.synced.first_level {
-            folder.sync_directory(&folder.root)?;
-        }
-        self.synced.first_level = true;
-
-        let digit = digit_of(handle);
-        let existed = folder.create_directory(&folder.directory_of(handle))?;
-        let synced = &mut self.synced.second_level[usize::from(digit)];
-        if existed == Existed::Yes && !*synced {
-            folder.sync_directory(&first)?;
-        }
-        *synced = true;
+    pub(super) fn sync_directory(&self, _path: &Path) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Existed {
+pub(super) enum Existed {
     Yes,
     No,
 }
@@ -405,7 +272,7 @@ pub(super) fn shard_of(handle: &Handle) -> u8 {
     handle.as_bytes()[0]
 }
 
-fn digit_of(handle: &Handle) -> u8 {
+pub(super) fn digit_of(handle: &Handle) -> u8 {
     handle.as_bytes()[1] >> 4
 }
 
@@ -439,40 +306,8 @@ fn private_directory() -> DirBuilder {
     builder
 }
 
-/// Writes a file that must be new; one that is there already is a leftover of a crash, and is removed.
-///
-/// New, and not one that is overwritten, so that its rights are ours and no link is followed.
-fn write_new(
-    path: &Path,
-    content: &[u8],
-    expires_at: Option<OffsetDateTime>,
-    sync: bool,
-) -> Result<(), StoreError> {
-    let mut options = private_file();
-    options.write(true).create_new(true);
-    let opened = match options.open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            remove(path)?;
-            options.open(path)
-        }
-        opened => opened,
-    };
-    let write = |mut file: File| {
-        file.write_all(content)?;
-        if let Some(expires_at) = expires_at {
-            // Only a hint for the sweep, which opens no file whose hint is in the future. Where the file
-            // system refuses, the time of writing stays, and costs the sweep a look into the file.
-            let _ = file.set_modified(system_time(to_unix_millis(expires_at)));
-        }
-        if sync { file.sync_all() } else { Ok(()) }
-    };
-    opened
-        .and_then(write)
-        .map_err(|error| failed("write", path, error))
-}
-
 /// Removes the file; `false` if there was none.
-fn remove(path: &Path) -> Result<bool, StoreError> {
+pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -486,6 +321,12 @@ pub(super) fn is_of_the_record(error: &StoreError) -> bool {
         error.kind(),
         StoreErrorKind::Undecodable | StoreErrorKind::NewerFormat
     )
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What was synced on this thread, in that order.
+    pub(super) static SYNCED: std::cell::RefCell<Vec<PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 #[cfg(test)]

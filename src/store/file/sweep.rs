@@ -4,10 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::time::SystemTime;
 
-use super::folder::{
-    DIRECTORIES, Folder, LockedShard, Named, failed, is_of_the_record, named, system_time,
-};
+use super::folder::{DIRECTORIES, Folder, Named, failed, is_of_the_record, named, system_time};
 use super::lock::Caller;
+use super::shard::LockedShard;
 use crate::id::Handle;
 use crate::store::StoreError;
 
@@ -141,16 +140,16 @@ mod tests {
     use crate::clock::from_unix_millis;
     use crate::record::{Record, Version};
     use crate::store::Outcome;
-    use crate::store::file::folder::{SyncedDirectories, shard_of};
+    use crate::store::file::folder::shard_of;
+    use crate::store::file::lock::Waiting;
+    use crate::store::file::shard::SyncedDirectories;
 
     const HANDLE: Handle = Handle::from_bytes([0xAB; 16]);
 
-    fn open(path: &std::path::Path) -> (Folder, Caller) {
-        // The caller leaves at once if the other half is dropped.
+    fn open(path: &std::path::Path) -> (Folder, Caller, Waiting) {
         let (caller, waiting) = Caller::new();
-        std::mem::forget(waiting);
-        let folder = Folder::open(path, false, Duration::from_secs(60), &caller).unwrap();
-        (folder, caller)
+        let folder = Folder::open(path, false, Duration::ZERO, &caller).unwrap();
+        (folder, caller, waiting)
     }
 
     fn record(expires_at: i64) -> Record {
@@ -166,7 +165,7 @@ mod tests {
     #[test]
     fn a_record_touched_between_the_look_and_the_deletion_stays() {
         let root = tempfile::tempdir().unwrap();
-        let (folder, caller) = open(root.path());
+        let (folder, caller, _waiting) = open(root.path());
         let shard = shard_of(&HANDLE);
         let mut synced = SyncedDirectories::default();
         let mut locked = folder.lock(shard, &mut synced, &caller).unwrap();
@@ -189,7 +188,7 @@ mod tests {
     #[test]
     fn a_look_opens_no_file_of_a_live_session() {
         let root = tempfile::tempdir().unwrap();
-        let (folder, caller) = open(root.path());
+        let (folder, caller, _waiting) = open(root.path());
         let shard = shard_of(&HANDLE);
         let mut synced = SyncedDirectories::default();
         let mut locked = folder.lock(shard, &mut synced, &caller).unwrap();
@@ -204,7 +203,7 @@ mod tests {
     #[test]
     fn a_look_ends_at_the_directory_that_brought_enough_and_goes_on_behind_it() {
         let root = tempfile::tempdir().unwrap();
-        let (folder, caller) = open(root.path());
+        let (folder, caller, _waiting) = open(root.path());
         let mut synced = SyncedDirectories::default();
         let mut locked = folder.lock(0, &mut synced, &caller).unwrap();
         let mut handles = Vec::new();
