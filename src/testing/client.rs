@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cookie::Cookie;
-use http::header::{CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, COOKIE, HOST, HeaderValue, SET_COOKIE};
+use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower_service::Service;
@@ -17,9 +17,11 @@ use super::lock;
 use crate::clock::{Clock, SystemClock};
 
 mod jar;
+mod response;
 
 use self::jar::Jar;
 pub use self::jar::RejectedCookie;
+pub use self::response::TestResponse;
 
 /// The host that the requests of a [`TestClient`] go to.
 const TEST_HOST: &str = "app.example.com";
@@ -329,110 +331,6 @@ impl<S, B> fmt::Debug for TestClient<S, B> {
         f.debug_struct("TestClient")
             .field("jar", &lock(&self.jar))
             .finish_non_exhaustive()
-    }
-}
-
-/// A response with its whole body.
-///
-/// ```
-/// # use axum::{Router, routing::get};
-/// use axum::http::StatusCode;
-/// use cloakroom::testing::TestClient;
-///
-/// # #[tokio::main] async fn main() {
-/// let app = Router::new().route("/", get(async || ([("x-answer", "42")], "hello")));
-/// let response = TestClient::new(app).get("/").await.assert_status(StatusCode::OK);
-/// assert_eq!(response.header("x-answer"), Some("42"));
-/// assert_eq!(response.text(), "hello");
-/// assert!(response.set_cookies().is_empty());
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct TestResponse {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl TestResponse {
-    /// The status.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// All headers.
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    /// The value of the header of this name; `None` if the response has none.
-    ///
-    /// # Panics
-    ///
-    /// If there are several, of which the test should not see the first alone, or it is not ASCII.
-    pub fn header(&self, name: impl TryInto<HeaderName, Error: fmt::Debug>) -> Option<&str> {
-        let name = match name.try_into() {
-            Ok(name) => name,
-            Err(error) => panic!("this is not the name of a header: {error:?}"),
-        };
-        let mut values = self.headers.get_all(&name).iter();
-        let value = values.next()?;
-        assert!(
-            values.next().is_none(),
-            "the response has several headers {name}"
-        );
-        match value.to_str() {
-            Ok(value) => Some(value),
-            Err(_) => panic!("the header {name} is not ASCII: {value:?}"),
-        }
-    }
-
-    /// The body.
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    /// The body as text.
-    ///
-    /// # Panics
-    ///
-    /// If it is not UTF-8.
-    pub fn text(&self) -> &str {
-        match std::str::from_utf8(&self.body) {
-            Ok(text) => text,
-            Err(error) => panic!("the body of the response is not text: {error}"),
-        }
-    }
-
-    /// What the response's `Set-Cookie` headers say, in their order, whether a browser would accept it or
-    /// not.
-    ///
-    /// # Panics
-    ///
-    /// If one of them is not a cookie at all.
-    pub fn set_cookies(&self) -> Vec<Cookie<'static>> {
-        let headers = self.headers.get_all(SET_COOKIE).iter();
-        headers
-            .map(|header| match jar::parse(header) {
-                Ok(cookie) => cookie,
-                Err(reason) => panic!("Set-Cookie: {header:?} is not a cookie: {reason}"),
-            })
-            .collect()
-    }
-
-    /// Returns the response if it has this status.
-    ///
-    /// # Panics
-    ///
-    /// If it has another, with the response's body in the message.
-    pub fn assert_status(self, expected: StatusCode) -> Self {
-        assert!(
-            self.status == expected,
-            "the status is {} and should be {expected}; the body is {:?}",
-            self.status,
-            String::from_utf8_lossy(&self.body)
-        );
-        self
     }
 }
 

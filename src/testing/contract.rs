@@ -41,6 +41,9 @@
 //! engine that removes expired records at leisure needs a working
 //! [`delete_expired`](crate::store::SessionStore::delete_expired) like any other.
 //!
+//! A store may also sweep a little in its other operations, by the `now` that they are given and with the
+//! same grace period.
+//!
 //! What would hang (a lock that a dropped future still holds, an exhausted pool) fails after a minute.
 
 mod cancellation;

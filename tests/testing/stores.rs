@@ -280,7 +280,15 @@ async fn a_pause_that_was_released_or_dropped_stops_nobody() {
     let store = PausingStore::new(ReferenceStore::default());
     store.pause_before(Operation::Load).release();
     drop(store.pause_after(Operation::Load));
-    store.load(&handle()).await.unwrap();
+    // It comes to the pause after the ones that are over.
+    let next = store.pause_after(Operation::Load);
+    let paused = tokio::spawn({
+        let store = store.clone();
+        async move { store.load(&handle()).await }
+    });
+    next.reached().await;
+    next.release();
+    paused.await.unwrap().unwrap();
 
     let pause = store.pause_before(Operation::Load);
     let paused = tokio::spawn({

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{any, get};
-use http::header::{CONTENT_TYPE, HOST};
+use http::StatusCode;
+use http::header::HeaderMap;
 
 use super::*;
 use crate::testing::ManualClock;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::support::{
     DAY, HOUR, MILLISECOND, MINUTE, Subject, handle, now, record, touched, version,
 };
-use crate::store::{Outcome, SessionStore};
+use crate::store::{Outcome, SWEEP_GRACE, SessionStore};
 
 /// `touch` sets the expiry and leaves the version, the payload and all else as they are.
 pub async fn touch_moves_the_expiry_alone(store: Arc<dyn SessionStore>) {
@@ -97,7 +97,7 @@ pub async fn touch_of_an_expired_record_is_missing(store: Arc<dyn SessionStore>)
     let expires_at = now() + HOUR;
     let original = record(1, expires_at);
     store.create(&handle(1), &original).await;
-    for late in [Duration::ZERO, MILLISECOND, DAY] {
+    for late in [Duration::ZERO, MILLISECOND, SWEEP_GRACE - MILLISECOND] {
         for expected in [1, 3] {
             for new_expiry in [expires_at + 2 * DAY, expires_at - MINUTE] {
                 let outcome = store
@@ -125,6 +125,22 @@ pub async fn touch_of_an_expired_record_is_missing(store: Arc<dyn SessionStore>)
     let expected = touched(&original, expires_at + DAY);
     let when = "after a touch 1 ms before the expiry";
     store.holds(&handle(1), &expected, when).await;
+
+    // What is past its grace period a store may sweep at any time.
+    store.create(&handle(2), &original).await;
+    let outcome = store
+        .touch(
+            &handle(2),
+            expires_at + 2 * DAY,
+            version(1),
+            expires_at + DAY,
+        )
+        .await;
+    assert_eq!(outcome, Outcome::Missing, "touch a day after the expiry");
+    let when = "after a touch a day after the expiry";
+    store
+        .holds_unless_expired(&handle(2), &original, when)
+        .await;
 }
 
 /// `touch` compares the expiry with the `now` it is given, and not with a clock of the store.

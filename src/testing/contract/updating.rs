@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::support::{DAY, HOUR, MILLISECOND, MINUTE, Subject, handle, now, record, version};
-use crate::store::{Outcome, Record, SessionStore};
+use crate::store::{Outcome, Record, SWEEP_GRACE, SessionStore};
 
 /// `update` replaces every field: the user id to and from none, the expiry to a later and an earlier one,
 /// the payload to a longer, a shorter and the empty one.
@@ -113,7 +113,7 @@ pub async fn update_of_an_expired_record_is_missing(store: Arc<dyn SessionStore>
     let original = record(1, expires_at);
     let other = record(2, expires_at + DAY);
     store.create(&handle(1), &original).await;
-    for late in [Duration::ZERO, MILLISECOND, DAY] {
+    for late in [Duration::ZERO, MILLISECOND, SWEEP_GRACE - MILLISECOND] {
         for expected in [1, 3] {
             let outcome = store
                 .update(&handle(1), &other, version(expected), expires_at + late)
@@ -133,6 +133,17 @@ pub async fn update_of_an_expired_record_is_missing(store: Arc<dyn SessionStore>
     assert_eq!(outcome, Outcome::Done, "update 1 ms before the expiry");
     let when = "after an update 1 ms before the expiry";
     store.holds(&handle(1), &other, when).await;
+
+    // What is past its grace period a store may sweep at any time.
+    store.create(&handle(2), &original).await;
+    let outcome = store
+        .update(&handle(2), &other, version(1), expires_at + DAY)
+        .await;
+    assert_eq!(outcome, Outcome::Missing, "update a day after the expiry");
+    let when = "after an update a day after the expiry";
+    store
+        .holds_unless_expired(&handle(2), &original, when)
+        .await;
 }
 
 /// `update` compares the expiry with the `now` it is given, and not with a clock of the store: the nodes'
