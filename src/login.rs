@@ -74,6 +74,13 @@ impl Login {
                     .into(),
             );
         }
+        if self.user_id.contains('\0') {
+            return invalid(
+                "the user id of the login contains a NUL character, which databases cannot keep: \
+                 leave it out"
+                    .into(),
+            );
+        }
         if self.user_id.len() > MAX_USER_ID {
             return invalid(format!(
                 "the user id of the login is {} bytes long, more than {MAX_USER_ID}: use a shorter id",
@@ -116,6 +123,11 @@ mod tests {
                 Login::new(""),
                 ErrorKind::InvalidLogin,
                 "user id of the login is empty",
+            ),
+            (
+                Login::new("a\0b"),
+                ErrorKind::InvalidLogin,
+                "contains a NUL",
             ),
             (
                 Login::new(long.clone()),
