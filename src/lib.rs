@@ -1,6 +1,6 @@
 //! Server-side sessions for axum and tower: hand over your coat, get a ticket.
 //!
-//! The coat, which is the session's data, stays on the server, in a [store](store). The ticket, which is a
+//! The coat, which is the session's data, stays on the server, in a [store]. The ticket, which is a
 //! random session id, goes to the client in a cookie. Add a [`SessionLayer`] to a router, and take a
 //! [`Session`] in handlers:
 //!

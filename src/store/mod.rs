@@ -66,7 +66,7 @@ pub const SWEEP_GRACE: Duration = Duration::from_secs(60);
 /// Where sessions are kept: six operations on one key, each a single atomic step.
 ///
 /// The rules that an implementation keeps are the [contract](self#contract). Implement it with
-/// [`async_trait`], which this module re-exports, and run the contract suite of the `testing` module
+/// [`async_trait`](macro@async_trait), which this module re-exports, and run the contract suite of the `testing` module
 /// against it.
 ///
 /// A call must not block the thread, and must be safe to drop at any await.
