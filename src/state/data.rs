@@ -241,10 +241,15 @@ impl Data {
     }
 
     /// Goes on from what was saved: the entries that are in the store now, under the changes that were
-    /// staged while `saved` was on its way.
+    /// staged while `saved` was on its way. What was saved need not be staged here any more: a login on the
+    /// session of somebody else leaves that one in between.
+    ///
+    /// # Errors
+    ///
+    /// As [`rebase`](Self::rebase). The changes that were staged meanwhile are dropped then.
     pub(crate) fn advance(&mut self, saved: &Changes, loaded: Loaded) -> Result<(), Error> {
         let cleared_since = self.changes.clears > saved.clears;
-        self.changes.clears -= saved.clears;
+        self.changes.clears = self.changes.clears.saturating_sub(saved.clears);
         if !cleared_since {
             self.changes.entries.retain(|key, change| {
                 let Some(saved) = saved.entries.get(key) else {
@@ -254,14 +259,22 @@ impl Data {
                     (Change::Removed, Change::Removed) => false,
                     (Change::Set(now), Change::Set(then)) => !Arc::ptr_eq(now, then),
                     (Change::Updated(_, now), Change::Updated(_, then)) => {
-                        now.drain(..then.len());
+                        let both = now.iter().zip(then);
+                        let saved = both
+                            .take_while(|(now, then)| Arc::ptr_eq(now, then))
+                            .count();
+                        now.drain(..saved);
                         !now.is_empty()
                     }
                     _ => true,
                 }
             });
         }
-        *self = self.rebase(loaded)?;
+        let rebased = self.rebase(loaded.clone());
+        // Without the changes that cannot be, it is still what is in the store that the next write is
+        // based on: to go on from the entries before would write those back.
+        *self = Self::new(loaded, self.max_size);
+        *self = rebased?;
         Ok(())
     }
 

@@ -107,14 +107,19 @@ pub(crate) fn plan(
     })
 }
 
-/// Whether [`plan`] has nothing to do, for the common case: a session that was only read, or is not there.
+/// Whether [`plan`] has nothing to do: the common case, in which no commit is needed.
 pub(crate) fn is_idle(state: &State, now: i64, rules: &Rules) -> bool {
-    !state.has_staged()
-        && state.live().is_none_or(|live| {
+    match &state.standing {
+        Standing::EndingFailed(..) => true,
+        Standing::Absent => state.data.is_empty(),
+        Standing::Lost(_) => !state.has_staged(),
+        Standing::Live(_) if state.has_staged() => false,
+        Standing::Live(live) => {
             live.expires_at() <= now
                 || upkeep(live, now, rules).is_none()
                     && touch(live, &state.wishes, now, rules).is_none()
-        })
+        }
+    }
 }
 
 /// A change to the id that is due without anybody asking for it.
@@ -198,7 +203,8 @@ fn update(
 pub(crate) enum LoginPlan {
     /// The session goes on under a new secret, with the user in it.
     Update(Write),
-    /// A session of somebody else is ended first; then there is none.
+    /// A session of somebody else, or one that expired since it was loaded, is ended first; then there is
+    /// none.
     End,
     /// A fresh session, with what this request staged and nothing of an old one.
     Create(Write),
@@ -214,6 +220,9 @@ pub(crate) fn plan_login(
 ) -> LoginPlan {
     let live = match standing {
         Standing::Live(live) if live.expires_at() > now => live,
+        // The data that was loaded lies under what is staged, and may be somebody else's: not into a fresh
+        // session.
+        Standing::Live(_) => return LoginPlan::End,
         _ => {
             let mut draft = Draft::new(fresh_id, job, now, rules);
             draft.log_in(login, job, now);
@@ -339,7 +348,7 @@ impl Draft {
         }
         header.persistent_cookie |= login.timeouts().is_some() || job.wishes.persistent_cookie;
         if let Some(label) = login.label_text() {
-            header.label = Some(label.clone());
+            header.label = Some(label.clone()).filter(|label| !label.is_empty());
         }
         self.expires_at = header.timeouts.expires_at(now, now);
         self.user_id = Some(login.user_id().clone());
