@@ -123,6 +123,10 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
     };
     match (plan, base) {
         (Plan::Nothing, _) => Ok(()),
+        // By what was loaded; another request may have kept it alive since.
+        (Plan::Drop(Dropped::Expired), Some(base)) => {
+            in_task(contend(slot, entered, base.id, job)).await
+        }
         (Plan::Drop(why), _) => lose(&slot, why),
         (Plan::Create(write), _) => match settings
             .create(write.live.handle(), &write.live.record)
@@ -229,13 +233,17 @@ async fn took_effect(slot: &Slot, write: &Write) -> bool {
 /// What was written is now what the request goes on from.
 fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     let finished = slot.with(|state| {
-        match state.live().map(|live| live.presented) {
-            None => events::created(write.live.handle()),
-            Some(before) if before != write.live.presented => events::renewed(write.live.handle()),
+        let handle = write.live.handle();
+        match state.live().filter(|live| live.handle() == handle) {
+            None => events::created(handle),
+            Some(before) if before.presented != write.live.presented => events::renewed(handle),
             Some(_) => {}
         }
         if let Some(cookie) = write.cookie {
             state.cookie = cookie;
+        } else if !write.live.is_current {
+            // Another request renewed the id that this one was about to send.
+            state.cookie = CookieEffect::Keep;
         }
         state.advance(write.live, write.loaded, job)
     });

@@ -179,6 +179,26 @@ pub(crate) fn sweep_failed(
     );
 }
 
+/// A sweep went past records that it cannot read.
+#[cfg(feature = "file")]
+pub(crate) fn records_unreadable(records: usize, example: &StoreError) {
+    tracing::warn!(
+        records,
+        example = %Chain(example),
+        "session records cannot be read; they were left in place"
+    );
+}
+
+/// The folder of the file store was there already, with rights that its own directories do not have.
+#[cfg(feature = "file")]
+pub(crate) fn folder_writable_by_others(path: &std::path::Path) {
+    tracing::warn!(
+        path = %path.display(),
+        "the folder of the session files can be written by others than its owner, who can so delete \
+         sessions"
+    );
+}
+
 /// Records events in tests.
 #[cfg(test)]
 pub(crate) mod recorded {
@@ -255,24 +275,4 @@ pub(crate) mod recorded {
             }
         }
     }
-}
-
-/// A sweep went past records that it cannot read.
-#[cfg(feature = "file")]
-pub(crate) fn records_unreadable(records: usize, example: &StoreError) {
-    tracing::warn!(
-        records,
-        example = %Chain(example),
-        "session records cannot be read; they were left in place"
-    );
-}
-
-/// The folder of the file store was there already, with rights that its own directories do not have.
-#[cfg(feature = "file")]
-pub(crate) fn folder_writable_by_others(path: &std::path::Path) {
-    tracing::warn!(
-        path = %path.display(),
-        "the folder of the session files can be written by others than its owner, who can so delete \
-         sessions"
-    );
 }

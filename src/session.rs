@@ -123,13 +123,10 @@ impl Session {
                 let (name, change) = (name.clone(), change.clone());
                 Arc::new(move |before| encode(&name, &changed(&name, before, &*change)?))
             };
-            let staged = self.slot.change(|state| {
-                if state.generation != generation {
-                    return Ok(false);
-                }
-                state.data.update(&name, json, replay).map(|()| true)
-            });
-            if staged? {
+            let staged = self
+                .slot
+                .change_unless_changed(generation, |state| state.data.update(&name, json, replay));
+            if staged?.is_some() {
                 return Ok(value);
             }
         }
@@ -148,10 +145,10 @@ impl Session {
                 return self.slot.change(|_| Ok(None));
             };
             let value = decode(key.name(), &json)?;
-            let removed = self.slot.change(|state| {
-                Ok(state.generation == generation && state.data.remove(key.name()))
-            });
-            if removed? {
+            let removed = self
+                .slot
+                .change_unless_changed(generation, |state| Ok(state.data.remove(key.name())));
+            if removed?.is_some() {
                 return Ok(Some(value));
             }
         }
@@ -226,7 +223,8 @@ impl Session {
     }
 
     /// Ends the session, at once and for good: no id of it opens it again, whatever other requests are
-    /// under way. What is set afterwards goes into a fresh session.
+    /// under way. What is set afterwards goes into a fresh session. Where nothing was loaded, the cookie
+    /// that the request brought, if any, is removed from the browser all the same.
     ///
     /// # Errors
     ///

@@ -80,6 +80,25 @@ impl Slot {
         changed.unwrap_or_else(|| Err(Error::closed()))
     }
 
+    /// As [`change`](Self::change), but only if nothing has changed since this generation: `None` if
+    /// something has.
+    pub(crate) fn change_unless_changed<R>(
+        &self,
+        since: u64,
+        change: impl FnOnce(&mut State) -> Result<R, Error>,
+    ) -> Result<Option<R>, Error> {
+        let changed = self.with(|state| {
+            state.check_open()?;
+            if state.generation != since {
+                return Ok(None);
+            }
+            let changed = change(state)?;
+            state.generation += 1;
+            Ok(Some(changed))
+        });
+        changed.unwrap_or_else(|| Err(Error::closed()))
+    }
+
     /// Waits for the store calls of this request that are under way, and keeps others out.
     pub(crate) async fn enter(self: &Arc<Self>) -> Entered {
         if let Ok(permit) = self.gate.acquire().await {

@@ -5,7 +5,7 @@
 //! before it begins, so that the parent knows of each handle, and after it returned, which is the
 //! acknowledgement. The parent kills it after a number of lines, another one each time, and looks at what
 //! is there.
-#![cfg(all(unix, feature = "file"))]
+#![cfg(all(unix, feature = "file", feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -42,6 +42,13 @@ loses_nothing_when_killed!(a_file_store, async |path| {
 loses_nothing_when_killed!(a_file_store_without_sync, async |path| {
     let builder = cloakroom::store::FileStore::builder(path).without_sync();
     builder.open().await.unwrap()
+});
+
+loses_nothing_when_killed!(an_sqlite_store, async |path| {
+    let path = path.with_extension("db");
+    let store = cloakroom::store::SqliteStore::connect(path).await.unwrap();
+    store.migrate().await.unwrap();
+    store
 });
 
 const KILLS: u64 = 50;

@@ -9,7 +9,7 @@ use crate::id::{Handle, SessionId};
 use crate::load::open;
 use crate::login::Login;
 use crate::slot::{Entered, Slot};
-use crate::state::data::Loaded;
+use crate::state::data::{Data, Loaded};
 use crate::state::plan::{Dropped, LoginPlan, plan_login};
 use crate::state::{CookieEffect, Job, Standing};
 use crate::store::Outcome;
@@ -35,6 +35,12 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
     let mut standing = live.map_or(Standing::Absent, |live| Standing::Live(Box::new(live)));
     loop {
         let now = settings.now();
+        // By what was loaded it has expired; another request may have kept it alive since.
+        if let Standing::Live(live) = &standing
+            && live.expires_at() <= now
+        {
+            (standing, job.data) = reload(&slot, &live.id, &job).await?;
+        }
         let base = match &standing {
             Standing::Live(live) => Some(Base::of(live)),
             _ => None,
@@ -87,6 +93,12 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
             (LoginPlan::Update(_) | LoginPlan::End, None) => absent(&mut standing, &mut job)?,
         }
     }
+}
+
+/// What the id opens by now, with what is staged on top of it.
+async fn reload(slot: &Slot, id: &SessionId, job: &Job) -> Result<(Standing, Data), Error> {
+    let (standing, loaded) = open(slot, id, slot.settings.now()).await?;
+    Ok((standing, job.data.rebase(loaded)?))
 }
 
 /// There is no session to log in to: what this request staged goes into a fresh one.

@@ -132,16 +132,22 @@ enum Upkeep {
 }
 
 fn upkeep(live: &Live, now: i64, rules: &Rules) -> Option<Upkeep> {
-    if !live.is_current {
-        return None;
-    }
+    let mut routine = live
+        .header
+        .retired
+        .iter()
+        .filter(|retired| retired.retirement == Retirement::Routine);
     let is_due = |after| now >= live.header.renewed_at.saturating_add(after);
-    if rules.renew_after.is_some_and(is_due) {
-        return Some(Upkeep::Renew);
+    let is_due = rules.renew_after.is_some_and(is_due);
+    match live.is_current {
+        true if is_due => Some(Upkeep::Renew),
+        true => routine.next().map(|_| Upkeep::Supersede),
+        // The response with the new id got lost, as it seems: nobody has presented it for a whole interval.
+        false if is_due => routine
+            .find(|retired| retired.digest == live.presented)
+            .map(|_| Upkeep::Renew),
+        false => None,
     }
-    let mut retired = live.header.retired.iter();
-    let is_routine = |retired: &RetiredSecret| retired.retirement == Retirement::Routine;
-    retired.any(is_routine).then_some(Upkeep::Supersede)
 }
 
 /// Until when a read moves the expiry, if that is worth a write.
@@ -178,7 +184,7 @@ fn update(
             .timeouts
             .expires_at(draft.header.started_at, now);
     }
-    if upkeep.is_some() {
+    if upkeep.is_some() && live.is_current {
         supersede(&mut draft.header, now);
     }
     let issue = if wishes.renew {
@@ -187,6 +193,7 @@ fn update(
         Issue::Id
     } else if upkeep == Some(Upkeep::Renew) {
         retire(&mut draft.header, Retirement::Routine);
+        keep_presented(&mut draft.header, live.presented);
         draft.renew(fresh_id()?, now);
         Issue::Id
     } else if wishes.persistent_cookie && live.is_current {
@@ -262,6 +269,14 @@ fn retire_all(header: &mut Header, now: i64) {
         }
     }
     retire(header, Retirement::Privileged { at: now });
+}
+
+/// Puts the secret that the client has first among the retired ones, so that it is the last to be forgotten.
+fn keep_presented(header: &mut Header, presented: SecretDigest) {
+    let mut retired = header.retired.iter();
+    if let Some(position) = retired.position(|retired| retired.digest == presented) {
+        header.retired[..=position].rotate_right(1);
+    }
 }
 
 fn supersede(header: &mut Header, now: i64) {

@@ -136,13 +136,33 @@ fn a_scheduled_renewal_comes_when_it_is_due() {
             "upkeep until 19000, fresh cookie until 100000",
         ),
         (
-            "under an id that was renewed already",
-            due().under_retired(Routine),
+            "under an id that was renewed a moment ago",
+            due()
+                .under_retired(Routine)
+                .edit(|live| live.header.renewed_at = at(1)),
+            3_000,
+            "touch until 19000",
+        ),
+        (
+            "under an id whose successor came into use",
+            due().under_retired(Superseded { at: at(2_999) }),
             3_000,
             "touch until 19000",
         ),
         ("no session", absent().renewing_after(0), 3_000, "nothing"),
     ]);
+}
+
+#[test]
+fn a_renewal_whose_response_got_lost_is_made_up_for_when_the_next_is_due() {
+    let unheard = live().renewing_after(3_000).under_retired(Routine);
+    let unheard = (20..23).fold(unheard, |live, secret| live.with_retired(secret, Routine));
+    assert_eq!(unheard.outcome(3_000), "upkeep until 19000, fresh cookie");
+    let write = unheard.written(3_000);
+    // The id that the client has is the last to be forgotten, however many responses get lost.
+    let kept: Vec<_> = write.live.header.retired.iter().take(2).copied().collect();
+    assert_eq!(kept, [retired(OURS, Routine), retired(SUCCESSOR, Routine)]);
+    assert_eq!(write.live.header.retired.len(), MAX_RETIRED);
 }
 
 #[test]
