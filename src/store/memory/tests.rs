@@ -288,7 +288,7 @@ async fn calls_about_one_session_remove_all_expired_ones_a_few_at_a_time() {
     for touching in [true, false] {
         let store = about_to_expire().await;
         let now = at(HOUR + MINUTE);
-        for _ in 0..2_000 {
+        for _ in 0..5_000 {
             let before = count(&store);
             let outcome = if touching {
                 store
@@ -309,14 +309,25 @@ async fn calls_about_one_session_remove_all_expired_ones_a_few_at_a_time() {
 #[tokio::test]
 async fn with_each_new_record_more_expired_ones_go_than_come() {
     let store = about_to_expire().await;
-    for number in 10_000..11_000 {
+    for number in 10_000..15_000 {
         let before = count(&store);
         let record = anonymous(HOUR + MINUTE, 9 * HOUR);
         store.create(&handle(number), &record).await.unwrap();
         let after = count(&store);
         assert!(after <= before + 1 && before + 1 - after <= 2);
     }
-    assert_eq!(count(&store), 1_001, "nothing expired is left");
+    assert_eq!(count(&store), 5_001, "nothing expired is left");
+}
+
+#[tokio::test]
+async fn a_call_about_a_record_that_expired_long_enough_ago_removes_it() {
+    let store = MemoryStore::new();
+    store.create(&handle(0), &users(0, HOUR)).await.unwrap();
+    let outcome = store
+        .touch(&handle(0), at(9 * HOUR), version(1), at(HOUR + MINUTE))
+        .await;
+    assert_eq!(outcome.unwrap(), Outcome::Missing);
+    assert!(store.is_empty());
 }
 
 #[tokio::test]
@@ -437,6 +448,31 @@ fn anonymous_creates_never_fail_however_few_the_places_they_compete_for() {
 }
 
 #[test]
+fn of_concurrent_creates_of_one_handle_one_succeeds_also_in_a_full_store() {
+    const ROUNDS: u32 = 300;
+    let store = MemoryStore::new().max_records(30);
+    for number in 0..30 {
+        ready(store.create(&handle(1_000 + number), &anonymous(0, HOUR))).unwrap();
+    }
+    let (created, barrier) = (AtomicUsize::new(0), Barrier::new(8));
+    on_eight_threads(|_| {
+        for number in 0..ROUNDS {
+            // Later than all others, so that it is not what the losers evict.
+            let record = anonymous(0, 2 * HOUR + i64::from(number));
+            barrier.wait();
+            match ready(store.create(&handle(number), &record)) {
+                Ok(()) => {
+                    created.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => assert_eq!(error.kind(), StoreErrorKind::HandleInUse),
+            }
+        }
+    });
+    assert_eq!(created.into_inner(), ROUNDS as usize);
+    assert_eq!(store.len(), count(&store));
+}
+
+#[test]
 fn concurrent_logins_fill_the_store_exactly_to_the_limit() {
     let store = MemoryStore::new().max_records(100);
     let created = AtomicUsize::new(0);
@@ -493,7 +529,11 @@ fn after_random_operations_the_store_agrees_with_a_naive_model() {
         assert!(swept > 0 && refused == 0);
         let (_, refused) = run_beside_a_naive_model(seed, 40);
         // With seed 0 there are no users, with seed 3 three quarters of the records are theirs.
-        assert!(if seed == 3 { refused > 0 } else { seed > 0 || refused == 0 });
+        assert!(if seed == 3 {
+            refused > 0
+        } else {
+            seed > 0 || refused == 0
+        });
     }
 }
 
