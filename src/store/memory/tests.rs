@@ -215,6 +215,33 @@ async fn a_touch_moves_a_record_back_in_the_order_of_eviction() {
 }
 
 #[tokio::test]
+async fn a_record_that_is_touched_just_before_it_is_evicted_stays() {
+    let store = full_of(&[users(0, HOUR)]).await;
+    let now = START + HOUR;
+    let candidate = store.candidate(now).unwrap();
+    // A request that began a millisecond earlier.
+    let outcome = store
+        .touch(&handle(0), at(2 * HOUR), version(1), at(HOUR - 1))
+        .await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
+    assert!(!store.evict(candidate, now));
+    assert_eq!(held(&store).await, [0]);
+}
+
+#[tokio::test]
+async fn a_record_is_missing_from_the_millisecond_of_its_expiry_on() {
+    for (now, expected) in [(HOUR - 1, Outcome::Done), (HOUR, Outcome::Missing)] {
+        let store = full_of(&[users(0, HOUR)]).await;
+        let touched = store.touch(&handle(0), at(HOUR), version(1), at(now)).await;
+        assert_eq!(touched.unwrap(), expected);
+        let updated = store
+            .update(&handle(0), &users(0, HOUR), version(1), at(now))
+            .await;
+        assert_eq!(updated.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_handle_in_use_evicts_nothing() {
     let store = full_of(&[users(0, HOUR), anonymous(0, HOUR)]).await;
     let error = store
