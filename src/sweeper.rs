@@ -75,7 +75,7 @@ pub struct SweeperBuilder {
 }
 
 /// Enough that a backlog goes quickly, and few enough that one batch holds nobody up.
-const DEFAULT_BATCH: usize = 500;
+const DEFAULT_BATCH: usize = 250;
 
 const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(60);
 
@@ -96,7 +96,7 @@ impl Sweeper {
         Self::builder(store).spawn(every)
     }
 
-    /// Settings for a sweeper of this store, which may be an `Arc` of one. By default it deletes 500
+    /// Settings for a sweeper of this store, which may be an `Arc` of one. By default it deletes 250
     /// records a batch, gives each batch 60 seconds, and goes by the system's clock.
     pub fn builder(store: impl SessionStore) -> SweeperBuilder {
         SweeperBuilder {
@@ -119,7 +119,7 @@ impl Sweeper {
 }
 
 impl SweeperBuilder {
-    /// How many records to delete at most in one call of the store: 500 by default, and at least 1.
+    /// How many records to delete at most in one call of the store: 250 by default, and at least 1.
     pub fn batch(mut self, records: usize) -> Self {
         self.batch = records.max(1);
         self

@@ -34,9 +34,10 @@ mod table;
 ///
 /// Nothing runs in the background. Each `create`, `update` and `touch` removes at most two records that
 /// expired at least [`SWEEP_GRACE`] before the time of that call (a record's `created_at`, for a
-/// `create`), so more of them go than new ones come. A `load` or a `delete` removes nothing else: they add nothing either.
-/// A clock that jumps ahead and back again costs no more than the calls in between removed. To get memory
-/// back without waiting for calls, start a [`Sweeper`](crate::Sweeper).
+/// `create`), so more of them go than new ones come. A `load` and a `delete` are not told the time, and
+/// clean up nothing. No time is remembered from call to call: a clock that jumps ahead and back again
+/// costs no more than what the calls in between removed. To get memory back without waiting for calls,
+/// start a [`Sweeper`](crate::Sweeper).
 ///
 /// # The limit
 ///
@@ -52,7 +53,6 @@ mod table;
 /// The limit is on records and not on bytes: the layer's limit on the size of a session bounds those.
 ///
 /// ```
-/// use std::sync::Arc;
 /// use cloakroom::clock::from_unix_millis;
 /// use cloakroom::store::{Handle, MemoryStore, Record, SessionStore, StoreError, Version};
 ///

@@ -215,6 +215,33 @@ async fn a_touch_moves_a_record_back_in_the_order_of_eviction() {
 }
 
 #[tokio::test]
+async fn a_record_that_is_touched_just_before_it_is_evicted_stays() {
+    let store = full_of(&[users(0, HOUR)]).await;
+    let now = START + HOUR;
+    let candidate = store.candidate(now).unwrap();
+    // A request that began a millisecond earlier.
+    let outcome = store
+        .touch(&handle(0), at(2 * HOUR), version(1), at(HOUR - 1))
+        .await;
+    assert_eq!(outcome.unwrap(), Outcome::Done);
+    assert!(!store.evict(candidate, now));
+    assert_eq!(held(&store).await, [0]);
+}
+
+#[tokio::test]
+async fn a_record_is_missing_from_the_millisecond_of_its_expiry_on() {
+    for (now, expected) in [(HOUR - 1, Outcome::Done), (HOUR, Outcome::Missing)] {
+        let store = full_of(&[users(0, HOUR)]).await;
+        let touched = store.touch(&handle(0), at(HOUR), version(1), at(now)).await;
+        assert_eq!(touched.unwrap(), expected);
+        let updated = store
+            .update(&handle(0), &users(0, HOUR), version(1), at(now))
+            .await;
+        assert_eq!(updated.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_handle_in_use_evicts_nothing() {
     let store = full_of(&[users(0, HOUR), anonymous(0, HOUR)]).await;
     let error = store
@@ -288,7 +315,7 @@ async fn calls_about_one_session_remove_all_expired_ones_a_few_at_a_time() {
     for touching in [true, false] {
         let store = about_to_expire().await;
         let now = at(HOUR + MINUTE);
-        for _ in 0..2_000 {
+        for _ in 0..5_000 {
             let before = count(&store);
             let outcome = if touching {
                 store
@@ -309,14 +336,25 @@ async fn calls_about_one_session_remove_all_expired_ones_a_few_at_a_time() {
 #[tokio::test]
 async fn with_each_new_record_more_expired_ones_go_than_come() {
     let store = about_to_expire().await;
-    for number in 10_000..11_000 {
+    for number in 10_000..15_000 {
         let before = count(&store);
         let record = anonymous(HOUR + MINUTE, 9 * HOUR);
         store.create(&handle(number), &record).await.unwrap();
         let after = count(&store);
         assert!(after <= before + 1 && before + 1 - after <= 2);
     }
-    assert_eq!(count(&store), 1_001, "nothing expired is left");
+    assert_eq!(count(&store), 5_001, "nothing expired is left");
+}
+
+#[tokio::test]
+async fn a_call_about_a_record_that_expired_long_enough_ago_removes_it() {
+    let store = MemoryStore::new();
+    store.create(&handle(0), &users(0, HOUR)).await.unwrap();
+    let outcome = store
+        .touch(&handle(0), at(9 * HOUR), version(1), at(HOUR + MINUTE))
+        .await;
+    assert_eq!(outcome.unwrap(), Outcome::Missing);
+    assert!(store.is_empty());
 }
 
 #[tokio::test]
@@ -434,6 +472,31 @@ fn anonymous_creates_never_fail_however_few_the_places_they_compete_for() {
         });
         assert_eq!((count(&store), store.len()), (limit, limit));
     }
+}
+
+#[test]
+fn of_concurrent_creates_of_one_handle_one_succeeds_also_in_a_full_store() {
+    const ROUNDS: u32 = 300;
+    let store = MemoryStore::new().max_records(30);
+    for number in 0..30 {
+        ready(store.create(&handle(1_000 + number), &anonymous(0, HOUR))).unwrap();
+    }
+    let (created, barrier) = (AtomicUsize::new(0), Barrier::new(8));
+    on_eight_threads(|_| {
+        for number in 0..ROUNDS {
+            // Later than all others, so that it is not what the losers evict.
+            let record = anonymous(0, 2 * HOUR + i64::from(number));
+            barrier.wait();
+            match ready(store.create(&handle(number), &record)) {
+                Ok(()) => {
+                    created.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => assert_eq!(error.kind(), StoreErrorKind::HandleInUse),
+            }
+        }
+    });
+    assert_eq!(created.into_inner(), ROUNDS as usize);
+    assert_eq!(store.len(), count(&store));
 }
 
 #[test]
