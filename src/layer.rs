@@ -67,6 +67,11 @@ impl SessionLayer {
         }
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
     /// The sessions of this layer, for work outside a request.
     pub fn sessions(&self) -> Sessions {
         Sessions::new(self.settings.clone())

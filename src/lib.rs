@@ -144,3 +144,8 @@ pub use crate::sessions::Sessions;
 pub use crate::store::SessionStore;
 pub use crate::sweeper::{Sweeper, SweeperBuilder};
 pub use crate::timeouts::Timeouts;
+
+/// The examples of the README, as tests.
+#[cfg(all(doctest, feature = "axum", feature = "memory", feature = "testing"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

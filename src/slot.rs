@@ -9,6 +9,8 @@ use tokio::sync::Semaphore;
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::state::State;
+#[cfg(feature = "testing")]
+use crate::state::{Standing, data::Loaded};
 
 /// What the layer puts into a request's extensions. It is private, so that nobody reads a session that was
 /// not loaded.
@@ -47,6 +49,15 @@ impl Slot {
             gate: Semaphore::new(1),
             stage: Mutex::new(Stage::Untouched),
         }
+    }
+
+    /// A slot in which there is a new session already.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_new_session(settings: Arc<Settings>) -> Self {
+        let state = State::new(Standing::Absent, Loaded::nothing(), &settings.rules);
+        let slot = Self::new(settings, &HeaderMap::new());
+        *slot.stage() = Stage::Loaded(state);
+        slot
     }
 
     pub(crate) fn cookies(&self) -> impl Iterator<Item = &HeaderValue> {

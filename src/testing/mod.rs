@@ -5,6 +5,7 @@
 //!   called for, fail where they are told, or pause there. They can be put around each other.
 //! - [`ManualClock`]: time that passes when the test says so.
 //! - [`TestClient`]: a browser's cookies around an app, without a network.
+//! - [`new_session`]: a session without a request, to test code that takes one.
 //!
 //! None of them belongs into a program that serves users: they panic where a test has to fail.
 
@@ -13,6 +14,7 @@ mod clock;
 pub mod contract;
 mod failing;
 mod pausing;
+mod session;
 mod spy;
 
 pub use cookie::Cookie;
@@ -21,6 +23,7 @@ pub use self::client::{RejectedCookie, TestClient, TestResponse};
 pub use self::clock::ManualClock;
 pub use self::failing::{FailingStore, Times, When};
 pub use self::pausing::{Pause, PausingStore};
+pub use self::session::new_session;
 pub use self::spy::{Call, Calls, SpyStore};
 
 /// One of the operations of a [`SessionStore`](crate::store::SessionStore).
