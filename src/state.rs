@@ -212,7 +212,7 @@ impl State {
     }
 
     pub(crate) fn has_staged(&self) -> bool {
-        !self.data.changes().is_empty() || self.wishes.any_change()
+        self.data.is_changed() || self.wishes.any_change()
     }
 
     /// Drops what is staged and not saved.
@@ -269,6 +269,6 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn has_changes(&self) -> bool {
-        !self.data.changes().is_empty() || self.wishes.any_change()
+        self.data.is_changed() || self.wishes.any_change()
     }
 }

@@ -103,12 +103,6 @@ pub(crate) struct Changes {
     entries: BTreeMap<Arc<str>, Change>,
 }
 
-impl Changes {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.clears == 0 && self.entries.is_empty()
-    }
-}
-
 /// What a handler sees: the loaded entries under the staged changes.
 #[derive(Clone)]
 pub(crate) struct Data {
@@ -132,6 +126,18 @@ impl Data {
 
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// Whether the staged changes make any difference to what was loaded. If they make none, then nothing
+    /// is written, as if that had been done before any overlapping request wrote.
+    pub(crate) fn is_changed(&self) -> bool {
+        let staged = &self.changes.entries;
+        let differs = |(key, change): (&Arc<str>, &Change)| {
+            change.value().map(|value| &**value) != self.loaded.get(key).as_deref()
+        };
+        let is_cleared = |(key, _): (&str, &[u8])| !staged.contains_key(key);
+        staged.iter().any(differs)
+            || self.changes.clears > 0 && self.loaded.entries().any(is_cleared)
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -417,7 +423,35 @@ mod tests {
         let mut data = data(&[]);
         data.remove("a");
         data.clear();
-        assert!(data.changes().is_empty());
+        assert!(!data.is_changed());
+    }
+
+    #[test]
+    fn changes_to_what_is_there_already_are_none() {
+        let stored = || data(&[("a", "1"), ("b", "2"), ("n", "x")]);
+        let mut same = stored();
+        set(&mut same, "a", "1");
+        same.remove("b");
+        set(&mut same, "b", "2");
+        assert!(!same.is_changed());
+        same.clear();
+        for (key, value) in [("a", "1"), ("b", "2"), ("n", "x")] {
+            set(&mut same, key, value);
+        }
+        assert!(!same.is_changed());
+
+        let changes: [fn(&mut Data); 5] = [
+            |data| set(data, "a", "2"),
+            |data| set(data, "c", "1"),
+            |data| drop(data.remove("a")),
+            |data| data.clear(),
+            |data| append(data, "n", "+"),
+        ];
+        for change in changes {
+            let mut data = stored();
+            change(&mut data);
+            assert!(data.is_changed());
+        }
     }
 
     #[test]
@@ -501,13 +535,13 @@ mod tests {
         let in_store = loaded(&[("b", "2")]);
         let mut quiet = ours.clone();
         quiet.advance(&saved, in_store.clone()).unwrap();
-        assert!(quiet.changes().is_empty());
+        assert!(!quiet.is_changed());
         assert_contents(&quiet, &[("b", "2")]);
 
         ours.clear();
         ours.advance(&saved, in_store).unwrap();
         assert_contents(&ours, &[]);
-        assert!(!ours.changes().is_empty());
+        assert!(ours.is_changed());
     }
 
     #[test]

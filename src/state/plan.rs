@@ -74,9 +74,10 @@ pub(crate) fn plan(
     rules: &Rules,
     fresh_id: impl FnOnce() -> Result<SessionId, RandomSourceError>,
 ) -> Result<Plan, Error> {
+    let has_changes = job.has_changes();
     let live = match standing {
         Standing::EndingFailed(..) => return Ok(Plan::Nothing),
-        Standing::Lost(why) if job.has_changes() => return Ok(Plan::Drop(*why)),
+        Standing::Lost(why) if has_changes => return Ok(Plan::Drop(*why)),
         Standing::Lost(_) => return Ok(Plan::Nothing),
         // Wishes alone make no session: a visitor who writes nothing gets no cookie and no record.
         Standing::Absent if job.data.is_empty() => return Ok(Plan::Nothing),
@@ -88,13 +89,13 @@ pub(crate) fn plan(
     };
     let upkeep = upkeep(live, now, rules);
     if live.expires_at() <= now {
-        return Ok(match job.has_changes() {
+        return Ok(match has_changes {
             true => Plan::Drop(Dropped::Expired),
             false => Plan::Nothing,
         });
     }
-    if job.has_changes() || upkeep.is_some() {
-        let importance = match job.has_changes() {
+    if has_changes || upkeep.is_some() {
+        let importance = match has_changes {
             true => Importance::Changes,
             false => Importance::Upkeep,
         };
