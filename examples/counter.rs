@@ -12,6 +12,7 @@ async fn visits(session: Session) -> axum::response::Result<String> {
 async fn main() -> std::io::Result<()> {
     let sessions = SessionLayer::new(MemoryStore::new());
     let app = Router::new().route("/", get(visits)).layer(sessions);
-    let listener = tokio::net::TcpListener::bind("localhost:3000").await?;
+    let port = std::env::var("PORT").unwrap_or("3000".into());
+    let listener = tokio::net::TcpListener::bind(format!("localhost:{port}")).await?;
     axum::serve(listener, app).await
 }
