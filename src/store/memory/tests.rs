@@ -493,7 +493,11 @@ fn after_random_operations_the_store_agrees_with_a_naive_model() {
         assert!(swept > 0 && refused == 0);
         let (_, refused) = run_beside_a_naive_model(seed, 40);
         // With seed 0 there are no users, with seed 3 three quarters of the records are theirs.
-        assert!(if seed == 3 { refused > 0 } else { seed > 0 || refused == 0 });
+        assert!(if seed == 3 {
+            refused > 0
+        } else {
+            seed > 0 || refused == 0
+        });
     }
 }
 
