@@ -53,7 +53,10 @@ impl Log {
         let having = self.having(text);
         match &having[..] {
             [line] => line.clone(),
-            _ => panic!("not one line has {text:?} but {having:?}; of {:#?}", self.lines()),
+            _ => panic!(
+                "not one line has {text:?} but {having:?}; of {:#?}",
+                self.lines()
+            ),
         }
     }
 
@@ -77,7 +80,8 @@ impl Subscriber for Capture {
         let mut text = Text::default();
         attributes.record(&mut text);
         let metadata = attributes.metadata();
-        self.0.push(line(metadata, &format!("span {}", metadata.name()), &text));
+        self.0
+            .push(line(metadata, &format!("span {}", metadata.name()), &text));
         Id::from_u64(1 + self.0.0.spans.fetch_add(1, Ordering::Relaxed))
     }
 
