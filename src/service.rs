@@ -219,6 +219,8 @@ pub trait EmptyBody: private::Sealed {
     fn empty() -> Self;
 }
 
+// Without this the compiler asks for `Default` alone, and leaves out what is said above.
+#[diagnostic::do_not_recommend]
 impl<B: Default> EmptyBody for B {
     fn empty() -> Self {
         B::default()
@@ -228,6 +230,7 @@ impl<B: Default> EmptyBody for B {
 mod private {
     pub trait Sealed {}
 
+    #[diagnostic::do_not_recommend]
     impl<B: Default> Sealed for B {}
 }
 
