@@ -1,6 +1,8 @@
 //! Settings that cannot be meant are refused when the layer is built; and the defaults are as documented.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "support/contended_store.rs"]
+mod contended_store;
 #[path = "support/http_surface.rs"]
 mod http_surface;
 
@@ -10,17 +12,14 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::Result;
 use axum::routing::get;
-use cloakroom::store::{
-    Handle, MemoryStore, Outcome, Record, StoreError, StoreErrorKind, Version, async_trait,
-};
+use cloakroom::store::{MemoryStore, StoreErrorKind};
 use cloakroom::testing::{Calls, ManualClock, Operation, PausingStore, SpyStore};
 use cloakroom::{
-    Error, ErrorKind, Login, SameSite, Session, SessionLayer, SessionLayerBuilder, SessionStore,
-    Timeouts,
+    Error, ErrorKind, Login, SameSite, Session, SessionLayer, SessionLayerBuilder, Timeouts,
 };
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use self::contended_store::ContendedStore;
 use self::http_surface::{get as get_with, visit};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -510,62 +509,11 @@ async fn by_default_a_session_holds_64_kib_of_keys_and_values() {
     assert!(refused.set_cookies().is_empty());
 }
 
-/// A store where another request always comes first.
-#[derive(Debug)]
-struct ContendedStore(MemoryStore);
-
-#[async_trait]
-impl SessionStore for ContendedStore {
-    async fn create(
-        &self,
-        handle: &Handle,
-        record: &Record,
-    ) -> std::result::Result<(), StoreError> {
-        self.0.create(handle, record).await
-    }
-
-    async fn load(&self, handle: &Handle) -> std::result::Result<Option<Record>, StoreError> {
-        self.0.load(handle).await
-    }
-
-    async fn update(
-        &self,
-        _: &Handle,
-        _: &Record,
-        _: Version,
-        _: OffsetDateTime,
-    ) -> std::result::Result<Outcome, StoreError> {
-        Ok(Outcome::Conflict)
-    }
-
-    async fn touch(
-        &self,
-        _: &Handle,
-        _: OffsetDateTime,
-        _: Version,
-        _: OffsetDateTime,
-    ) -> std::result::Result<Outcome, StoreError> {
-        Ok(Outcome::Conflict)
-    }
-
-    async fn delete(&self, handle: &Handle) -> std::result::Result<bool, StoreError> {
-        self.0.delete(handle).await
-    }
-
-    async fn delete_expired(
-        &self,
-        now: OffsetDateTime,
-        limit: usize,
-    ) -> std::result::Result<usize, StoreError> {
-        self.0.delete_expired(now, limit).await
-    }
-}
-
 // Time stands still in these two, but for the timers that the layer waits for.
 
 #[tokio::test(start_paused = true)]
 async fn by_default_a_contended_commit_is_tried_again_for_2_seconds() {
-    let app = routes().layer(SessionLayer::new(ContendedStore(MemoryStore::new())));
+    let app = routes().layer(SessionLayer::new(ContendedStore::default()));
     let pair = visit(&app, "/write").await.pair();
     let start = Instant::now();
     let request = http_surface::request("/write", &[pair]).unwrap();

@@ -498,6 +498,43 @@ async fn two_layers_with_different_names_are_two_sessions_of_which_the_inner_one
     assert!(log.having("SessionLayer").is_empty());
 }
 
+#[tokio::test]
+async fn a_layer_that_returns_inside_another_one_gives_the_session_that_it_gave_before() {
+    let (log, _guard) = Log::of_this_thread();
+    let spies = [(); 2].map(|()| SpyStore::new(MemoryStore::new()));
+    let [layer, between] = [("id", &spies[0]), ("between", &spies[1])].map(|(name, spy)| {
+        let builder = SessionLayer::builder(spy.clone()).cookie_name(name);
+        builder.build().unwrap()
+    });
+    let app = Router::new()
+        .route("/", get(count))
+        .layer(between.clone())
+        .layer(layer.clone())
+        .layer(axum::middleware::from_fn(mark))
+        .layer(between)
+        .layer(axum::middleware::from_fn(mark))
+        .layer(layer);
+    let client = TestClient::new(app);
+    let first = client.get("/").await;
+    let set = first.set_cookies();
+    let names: Vec<_> = set.iter().map(|cookie| cookie.name()).collect();
+    assert_eq!(names, ["__Host-Http-between", "__Host-Http-id"]);
+    assert_eq!(client.get("/").await.text(), "2");
+    for spy in spies {
+        // No session is made that no cookie opens, and none is loaded or written twice.
+        let calls = Calls {
+            create: 1,
+            load: 1,
+            update: 1,
+            ..Calls::default()
+        };
+        assert_eq!(spy.calls(), calls);
+    }
+    for name in ["__Host-Http-id", "__Host-Http-between"] {
+        assert!(log.one(name).contains("lies inside another"));
+    }
+}
+
 // Errors as responses.
 
 /// Fails in a way of its own, by the path.
