@@ -1,5 +1,6 @@
 //! Who logs in, and how.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
@@ -22,7 +23,7 @@ const MAX_LABEL: usize = 255;
 ///     .remember_me(Timeouts::new(14 * DAY, 90 * DAY))
 ///     .label("Firefox on Linux");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Login {
     user_id: Arc<str>,
     timeouts: Option<Timeouts>,
@@ -100,6 +101,15 @@ impl Login {
             Some(problem) => Err(Error::new(ErrorKind::InvalidTimeouts, problem)),
             None => Ok(()),
         }
+    }
+}
+
+/// Says nothing of the user, so that a login can be logged.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
     }
 }
 

@@ -49,13 +49,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let guard = if self.is_inside_itself(&request) {
-            Guard(None)
-        } else {
-            let slot = Arc::new(Slot::new(self.settings.clone(), request.headers()));
-            request.extensions_mut().insert(SlotRef(slot.clone()));
-            Guard(Some(slot))
+        let outer = request.extensions_mut().remove::<SlotRef>();
+        let (slot, guard) = match self.slot_around(outer.as_ref()) {
+            Some(slot) => (slot, Guard(None)),
+            None => {
+                let slot = Arc::new(Slot::new(self.settings.clone(), request.headers()));
+                (slot.clone(), Guard(Some(slot)))
+            }
         };
+        let around = SlotRef::inside(outer, slot);
+        request.extensions_mut().insert(around);
         ResponseFuture {
             phase: Phase::Inner {
                 inner: self.inner.call(request),
@@ -66,20 +69,19 @@ where
 }
 
 impl<S> SessionService<S> {
-    /// Whether an outer layer serves this cookie already: then there is one session, the outer one's.
-    fn is_inside_itself<B>(&self, request: &Request<B>) -> bool {
+    /// The slot of an outer layer that serves this cookie already: then there is one session, the outer
+    /// one's.
+    fn slot_around(&self, outer: Option<&SlotRef>) -> Option<Arc<Slot>> {
         let name = self.settings.cookie.name();
-        let outer = request.extensions().get::<SlotRef>();
-        let is_inside = outer.is_some_and(|SlotRef(outer)| outer.settings.cookie.name() == name);
-        if is_inside
-            && !self
-                .settings
-                .warned_of_nesting
-                .swap(true, Ordering::Relaxed)
+        let slot = outer?.of_cookie(name)?;
+        if !self
+            .settings
+            .warned_of_nesting
+            .swap(true, Ordering::Relaxed)
         {
             events::layered_twice(name);
         }
-        is_inside
+        Some(slot.clone())
     }
 }
 
@@ -219,6 +221,8 @@ pub trait EmptyBody: private::Sealed {
     fn empty() -> Self;
 }
 
+// Without this the compiler asks for `Default` alone, and leaves out what is said above.
+#[diagnostic::do_not_recommend]
 impl<B: Default> EmptyBody for B {
     fn empty() -> Self {
         B::default()
@@ -228,6 +232,7 @@ impl<B: Default> EmptyBody for B {
 mod private {
     pub trait Sealed {}
 
+    #[diagnostic::do_not_recommend]
     impl<B: Default> Sealed for B {}
 }
 

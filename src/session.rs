@@ -1,5 +1,6 @@
 //! What a handler holds of its session.
 
+use std::fmt;
 use std::sync::Arc;
 
 use http::Extensions;
@@ -39,7 +40,7 @@ pub use self::key::{Key, KeyOf};
 ///
 /// After the response was committed, or the request was dropped or panicked, every change is an error of
 /// kind [`Closed`](ErrorKind::Closed).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     slot: Arc<Slot>,
 }
@@ -62,8 +63,8 @@ impl Session {
     /// # }
     /// ```
     pub async fn load(extensions: &Extensions) -> Result<Self, Error> {
-        let SlotRef(slot) = extensions.get().ok_or_else(Error::missing_layer)?;
-        let slot = slot.clone();
+        let around: &SlotRef = extensions.get().ok_or_else(Error::missing_layer)?;
+        let slot = around.slot.clone();
         load(&slot).await?;
         Ok(Self { slot })
     }
@@ -127,5 +128,14 @@ impl Session {
             // A `Session` is only made of a slot that was loaded, and that does not go back.
             _ => unreachable!("a session is loaded before it is handed out"),
         }
+    }
+}
+
+/// Says which session it is, and nothing of its data, its user or its id.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("handle", &self.handle())
+            .finish_non_exhaustive()
     }
 }

@@ -15,7 +15,27 @@ use crate::state::{Standing, data::Loaded};
 /// What the layer puts into a request's extensions. It is private, so that nobody reads a session that was
 /// not loaded.
 #[derive(Clone, Debug)]
-pub(crate) struct SlotRef(pub(crate) Arc<Slot>);
+pub(crate) struct SlotRef {
+    /// That of the innermost layer around.
+    pub(crate) slot: Arc<Slot>,
+    /// Those of the layers further out.
+    outer: Option<Arc<SlotRef>>,
+}
+
+impl SlotRef {
+    pub(crate) fn inside(outer: Option<Self>, slot: Arc<Slot>) -> Self {
+        let outer = outer.map(Arc::new);
+        Self { slot, outer }
+    }
+
+    /// The slot of the layer with the cookie of this name, if there is one around.
+    pub(crate) fn of_cookie(&self, name: &str) -> Option<&Arc<Slot>> {
+        if self.slot.settings.cookie.name() == name {
+            return Some(&self.slot);
+        }
+        self.outer.as_ref()?.of_cookie(name)
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -144,6 +164,8 @@ impl Drop for Entered {
 }
 
 /// The `Cookie` lines of a request, as they came. A browser sends one, HTTP/2 may split it into many.
+///
+/// They print as redacted: an id is among them.
 #[derive(Debug)]
 struct CookieHeaders {
     first: Option<HeaderValue>,
@@ -152,10 +174,30 @@ struct CookieHeaders {
 
 impl CookieHeaders {
     fn of(headers: &HeaderMap) -> Self {
-        let mut lines = headers.get_all(COOKIE).iter().cloned();
+        let mut lines = headers.get_all(COOKIE).iter().map(|line| {
+            let mut line = line.clone();
+            line.set_sensitive(true);
+            line
+        });
         Self {
             first: lines.next(),
             more: lines.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_do_not_print() {
+        let mut headers = HeaderMap::new();
+        for line in ["__Host-Http-id=secret", "a=secret"] {
+            headers.append(COOKIE, HeaderValue::from_static(line));
+        }
+        let cookies = CookieHeaders::of(&headers);
+        assert_eq!(cookies.more.len(), 1);
+        assert!(!format!("{cookies:?}").contains("secret"));
     }
 }
