@@ -162,8 +162,10 @@ async fn check(store: &dyn SessionStore, known: &mut BTreeMap<String, Known>) {
         let Some(record) = record else {
             let may_be_gone = known.may_be_gone || known.version == 0;
             assert!(may_be_gone, "{handle} is lost: {known:?}");
-            // Once it was seen to be gone it must not come back.
-            known.is_gone = true;
+            // Once it was seen to be gone it must not come back. But what was never acknowledged may still
+            // appear: SQLite may find a whole transaction of the killed process in its log only when it
+            // recovers that.
+            known.is_gone = known.version > 0;
             continue;
         };
         assert!(!known.is_gone, "{handle} is back: {record:?}");
