@@ -457,41 +457,46 @@ async fn a_name_that_only_resembles_ours_is_another_cookie() {
     let rig = defaults();
     let pair = live(&rig).await;
     let id = pair.strip_prefix("__Host-Http-id=").unwrap();
-    for name in [
-        "%5F%5FHost-Http-id",
-        "_%5FHost-Http-id",
-        "__Host-Http-%69d",
-        "__HOST-HTTP-ID",
-        "__host-http-id",
-        "__Host-Http-ID",
-        "\u{2000}__Host-Http-id",
-        "__Host-Http-id\u{2000}",
-        "\u{a0}__Host-Http-id",
-        "\u{b}__Host-Http-id",
-        "\u{c}__Host-Http-id",
-        "=__Host-Http-id",
-        " =__Host-Http-id",
-        "x=__Host-Http-id",
-        "\"__Host-Http-id\"",
-        "$Version=1, __Host-Http-id",
-        "__Host-Http-id2",
-        "__Host-Http-id ;",
-        "__Host-id",
-        "__Secure-id",
-        "id",
-    ] {
-        let line = format!("{name}={id}");
+    let names: [&[u8]; 23] = [
+        b"%5F%5FHost-Http-id",
+        b"_%5FHost-Http-id",
+        b"__Host-Http-%69d",
+        b"__HOST-HTTP-ID",
+        b"__host-http-id",
+        b"__Host-Http-ID",
+        "\u{2000}__Host-Http-id".as_bytes(),
+        "__Host-Http-id\u{2000}".as_bytes(),
+        "\u{a0}__Host-Http-id".as_bytes(),
+        b"\xA0__Host-Http-id",
+        b"__Host-Http-id\x85",
+        b"\x0B__Host-Http-id",
+        b"\x0C__Host-Http-id",
+        b"=__Host-Http-id",
+        b" =__Host-Http-id",
+        b"x=__Host-Http-id",
+        b"\"__Host-Http-id\"",
+        b"$Version=1, __Host-Http-id",
+        b"__Host-Http-id2",
+        b"__Host-Http-id ;",
+        b"__Host-id",
+        b"__Secure-id",
+        b"id",
+    ];
+    for name in names {
+        let shown = String::from_utf8_lossy(name);
+        let line = [name, b"=", id.as_bytes()].concat();
         for answer in get_both_ways(&rig.app, "/read", &[&line]).await {
             // A byte that no header may hold is refused before it comes to us.
             let refused = answer.status == StatusCode::BAD_REQUEST;
-            assert!(answer.body == "none" || refused, "{line:?}: {answer:?}");
+            assert!(answer.body == "none" || refused, "{shown:?}: {answer:?}");
         }
-        assert_eq!(rig.spy.total(), 0, "{line:?} was looked up");
+        assert_eq!(rig.spy.total(), 0, "{shown:?} was looked up");
         // Nor does it stand in the way of our own.
-        let both = format!("{}; {pair}; {name}=evil", line.replace(id, "evil"));
+        let other = [name, b"=evil"].concat();
+        let both = [&*other, b"; ", pair.as_bytes(), b"; ", &*other].concat();
         for answer in get_both_ways(&rig.app, "/read", &[&both]).await {
             let refused = answer.status == StatusCode::BAD_REQUEST;
-            assert!(answer.body == "live" || refused, "{both:?}: {answer:?}");
+            assert!(answer.body == "live" || refused, "{shown:?}: {answer:?}");
         }
         rig.spy.reset();
     }

@@ -55,7 +55,22 @@ struct Secrets(Vec<String>);
 
 impl Secrets {
     fn with_markers() -> Self {
-        Self([DATA, KEY, USER_ID, LABEL].map(String::from).into())
+        let mut secrets = Self::default();
+        for marker in [DATA, KEY, USER_ID, LABEL] {
+            secrets.note_text(marker);
+        }
+        secrets
+    }
+
+    /// Notes a text, as it is and as a list of its bytes.
+    fn note_text(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+        self.note_bytes(text.as_bytes());
+    }
+
+    fn note_bytes(&mut self, bytes: &[u8]) {
+        let list = format!("{bytes:?}");
+        self.0.push(list.trim_matches(['[', ']']).to_owned());
     }
 
     /// Notes an id, and all the ways in which its secret and the digest of that might be written.
@@ -64,7 +79,7 @@ impl Secrets {
         let (handle, secret) = bytes.split_at(16);
         assert_eq!((handle.len(), secret.len()), (16, 20));
         // The characters that are of the secret alone, wherever they stand.
-        self.0.push(id[22..].to_owned());
+        self.note_text(&id[22..]);
         for bytes in [secret, &Sha256::digest(secret)[..], &bytes] {
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             self.0.push(hex.to_uppercase());
@@ -76,8 +91,7 @@ impl Secrets {
                 self.0.push(middle.replace('-', "+").replace('_', "/"));
                 self.0.push(middle);
             }
-            let list = format!("{bytes:?}");
-            self.0.push(list.trim_matches(['[', ']']).to_owned());
+            self.note_bytes(bytes);
         }
     }
 
@@ -146,6 +160,8 @@ fn a_secret_is_found_in_whatever_way_it_is_written() {
         hex.to_uppercase(),
         format!("{secret:?}"),
         format!("Secret({:?})", secret.to_vec()),
+        format!("{:?}", id.as_bytes()),
+        format!("{:?}", DATA.repeat(2).as_bytes()),
         format!("hello {USER_ID}"),
     ] {
         assert!(
@@ -575,6 +591,8 @@ impl Shown {
 
 #[tokio::test]
 async fn nothing_public_prints_an_id_or_data_or_the_user() {
+    // What it logs would be in the way of others.
+    let (_log, _turn) = log().await;
     let (sender, mut stages) = mpsc::unbounded_channel();
     let app = Router::new().route(
         "/",
