@@ -381,7 +381,7 @@ async fn a_session_that_could_not_be_saved_is_never_stored() {
     let routes = Router::new().route(
         "/public",
         get(async |session: Session| {
-            session.insert("n", 1).unwrap();
+            session.update("n", |n: &mut u64| *n += 1).unwrap();
             [(CACHE_CONTROL, "public, max-age=60")]
         }),
     );

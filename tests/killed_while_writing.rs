@@ -146,6 +146,8 @@ fn take_down(line: &str, known: &mut BTreeMap<String, Known>) -> bool {
         "wrote" => {
             known.version = version.parse().unwrap();
             known.expires_at = expires_at.parse().unwrap();
+            // A lasting one whose first creation was interrupted is created again by the next child.
+            known.is_gone = false;
         }
         "deleted" => known.is_gone = true,
         _ => panic!("not understood: {line}"),
@@ -162,10 +164,8 @@ async fn check(store: &dyn SessionStore, known: &mut BTreeMap<String, Known>) {
         let Some(record) = record else {
             let may_be_gone = known.may_be_gone || known.version == 0;
             assert!(may_be_gone, "{handle} is lost: {known:?}");
-            // Once it was seen to be gone it must not come back. But what was never acknowledged may still
-            // appear: SQLite may find a whole transaction of the killed process in its log only when it
-            // recovers that.
-            known.is_gone = known.version > 0;
+            // Once it was seen to be gone it must not come back.
+            known.is_gone = true;
             continue;
         };
         assert!(!known.is_gone, "{handle} is back: {record:?}");

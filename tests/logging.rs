@@ -209,7 +209,7 @@ async fn act(Path(what): Path<String>, session: Session) -> Result<String> {
         "no-json" => session.insert(KEY, BTreeMap::from([((1, 2), DATA)]))?,
         "no-user" => session.login("").await?,
         "save" => {
-            session.insert(KEY, DATA)?;
+            session.update(KEY, |text: &mut String| text.push('!'))?;
             session.save().await?;
         }
         "5xx" => {
@@ -381,8 +381,8 @@ async fn whole_story(store: Arc<dyn SessionStore>) {
 
     // Failures of the store.
     for (operation, when, path) in [
-        (Operation::Load, When::BeforeEffect, "/write"),
-        (Operation::Update, When::BeforeEffect, "/write"),
+        (Operation::Load, When::BeforeEffect, "/update"),
+        (Operation::Update, When::BeforeEffect, "/update"),
         (Operation::Update, When::AfterEffect, "/save"),
         (Operation::Update, When::BeforeEffect, "/login"),
         (Operation::Touch, When::BeforeEffect, "/read"),

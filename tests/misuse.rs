@@ -407,7 +407,7 @@ async fn mark(
     request: axum::extract::Request,
     next: axum::middleware::Next,
 ) -> Response {
-    session.insert("marked", true).unwrap();
+    session.update("marked", |n: &mut u64| *n += 1).unwrap();
     next.run(request).await
 }
 
