@@ -1,5 +1,6 @@
 //! The layer works around any tower service of `http` types, and at any place of an axum app.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+// That futures need not be `Send` is what is tested.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::future_not_send)]
 
 #[path = "support/http_surface.rs"]
 mod http_surface;

@@ -1,8 +1,9 @@
 //! Mistakes that do not compile, with an error that says what to do.
 //!
 //! Each fixture of `compile_fail/` is a module of this very file, for a compiler that is told its name. So it
-//! is compiled against what was built for this test already, and only the words that matter are compared:
-//! how a compiler lays them out is its own affair, and changes with its version.
+//! is compiled against the dependencies that were built for this test already, without a network. Only the
+//! words that matter are compared: how a compiler lays them out is its own affair, and changes with its
+//! version.
 #![allow(clippy::unwrap_used, clippy::expect_used, unexpected_cfgs)]
 
 use std::path::Path;

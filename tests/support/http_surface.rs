@@ -70,7 +70,7 @@ fn is_id(value: &str) -> bool {
 }
 
 /// A GET request with these `Cookie` lines; `None` if one of them holds bytes that no header can.
-pub(crate) fn request<L: AsRef<[u8]>>(path: &str, cookies: &[L]) -> Option<Request<Body>> {
+pub(crate) fn request<L: AsRef<[u8]> + Sync>(path: &str, cookies: &[L]) -> Option<Request<Body>> {
     let mut request = Request::get(path).body(Body::empty()).unwrap();
     for line in cookies {
         let line = HeaderValue::from_bytes(line.as_ref()).ok()?;
@@ -92,7 +92,7 @@ pub(crate) async fn call(app: &Router, request: Request<Body>) -> Answer {
 }
 
 /// The answer to a GET request with these `Cookie` lines, which comes without a network.
-pub(crate) async fn get<L: AsRef<[u8]>>(app: &Router, path: &str, cookies: &[L]) -> Answer {
+pub(crate) async fn get<L: AsRef<[u8]> + Sync>(app: &Router, path: &str, cookies: &[L]) -> Answer {
     call(app, request(path, cookies).unwrap()).await
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn visit(app: &Router, path: &str) -> Answer {
 
 /// The answers to one and the same GET request in process and over TCP; over TCP alone if its lines hold
 /// bytes that no header can.
-pub(crate) async fn get_both_ways<L: AsRef<[u8]>>(
+pub(crate) async fn get_both_ways<L: AsRef<[u8]> + Sync>(
     app: &Router,
     path: &str,
     cookies: &[L],
@@ -126,7 +126,7 @@ pub(crate) async fn serve(app: Router) -> SocketAddr {
 }
 
 /// The bytes of a GET request with these `Cookie` lines, whatever is in them.
-pub(crate) fn request_bytes<L: AsRef<[u8]>>(path: &str, cookies: &[L]) -> Vec<u8> {
+pub(crate) fn request_bytes<L: AsRef<[u8]> + Sync>(path: &str, cookies: &[L]) -> Vec<u8> {
     let mut bytes =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n").into_bytes();
     for line in cookies {
@@ -139,7 +139,7 @@ pub(crate) fn request_bytes<L: AsRef<[u8]>>(path: &str, cookies: &[L]) -> Vec<u8
 }
 
 /// The answer to a GET request with these `Cookie` lines, whose bytes go out as they are.
-pub(crate) async fn get_over_tcp<L: AsRef<[u8]>>(
+pub(crate) async fn get_over_tcp<L: AsRef<[u8]> + Sync>(
     address: SocketAddr,
     path: &str,
     cookies: &[L],
