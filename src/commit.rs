@@ -231,23 +231,55 @@ async fn took_effect(slot: &Slot, write: &Write) -> bool {
 }
 
 /// What was written is now what the request goes on from.
+///
+/// # Errors
+///
+/// When changes staged meanwhile do not fit on top of what was written. What was written stays.
 fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
-    let finished = slot.with(|state| {
-        let handle = write.live.handle();
-        match state.live().filter(|live| live.handle() == handle) {
-            None => events::created(handle),
-            Some(before) if before.presented != write.live.presented => events::renewed(handle),
-            Some(_) => {}
+    let Write {
+        mut live,
+        loaded,
+        cookie,
+    } = write;
+    loop {
+        let Some((mut data, generation)) =
+            slot.with(|state| (state.data.clone(), state.generation))
+        else {
+            return Ok(());
+        };
+        // Closures of `update` that were staged meanwhile run here. They are the user's, and may use this
+        // very session: so outside of the lock.
+        let advanced = data.advance(job.data.changes(), loaded.clone());
+        let taken_over = slot.with(|state| {
+            let handle = *live.handle();
+            let is_current = live.is_current;
+            let presented = live.presented;
+            let before = state.live().filter(|live| *live.handle() == handle);
+            let became = match before {
+                None => Some(events::created as fn(&Handle)),
+                Some(before) if before.presented != presented => Some(events::renewed as _),
+                Some(_) => None,
+            };
+            let replaced = state.advance(generation, live, data, job)?;
+            if let Some(cookie) = &cookie {
+                state.cookie = cookie.clone();
+            } else if !is_current {
+                // Another request renewed the id that this one was about to send.
+                state.cookie = CookieEffect::Keep;
+            }
+            Ok((replaced, became.map(|became| (became, handle))))
+        });
+        match taken_over {
+            Some(Err(back)) => live = back,
+            Some(Ok((_replaced, became))) => {
+                if let Some((became, handle)) = became {
+                    became(&handle);
+                }
+                return advanced;
+            }
+            None => return advanced,
         }
-        if let Some(cookie) = write.cookie {
-            state.cookie = cookie;
-        } else if !write.live.is_current {
-            // Another request renewed the id that this one was about to send.
-            state.cookie = CookieEffect::Keep;
-        }
-        state.advance(write.live, write.loaded, job)
-    });
-    finished.unwrap_or(Ok(()))
+    }
 }
 
 /// The session ended while the request ran: its changes are dropped, and no cookie goes out.

@@ -233,22 +233,28 @@ impl State {
         self.generation += 1;
     }
 
-    /// Takes over what was written to the store: `live` with the changes and wishes of `job`.
+    /// Takes over what was written to the store: `live`, with the wishes of `job`, and `data`, which is what
+    /// [`Data::advance`] made of the data as of this generation. Returns what `data` replaces, which may hold
+    /// closures of the user's, to be dropped outside of the lock.
     ///
     /// # Errors
     ///
-    /// When changes staged meanwhile do not fit on top of what was written.
+    /// When something was staged since that generation: `live` is given back, and nothing was changed.
     pub(crate) fn advance(
         &mut self,
+        generation: u64,
         live: Box<Live>,
-        loaded: Loaded,
+        data: Data,
         job: &Job,
-    ) -> Result<(), Error> {
+    ) -> Result<Data, Box<Live>> {
+        if self.generation != generation {
+            return Err(live);
+        }
         self.standing = Standing::Live(live);
         self.was_live = true;
         self.wishes = self.wishes.without(job.wishes);
         self.generation += 1;
-        self.data.advance(job.data.changes(), loaded)
+        Ok(std::mem::replace(&mut self.data, data))
     }
 
     /// What a commit works on while the handler may go on.

@@ -21,7 +21,9 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response, Result};
 use axum::routing::get;
 use cloakroom::store::{MemoryStore, StoreError};
-use cloakroom::testing::{Calls, FailingStore, Operation, SpyStore, TestClient, Times, When};
+use cloakroom::testing::{
+    Calls, FailingStore, Operation, PausingStore, SpyStore, TestClient, Times, When, new_session,
+};
 use cloakroom::{Error, ErrorKind, Key, Session, SessionLayer, SessionStore, Timeouts};
 use http_body::Frame;
 use tokio::io::AsyncWriteExt;
@@ -668,4 +670,38 @@ async fn one_outer_map_response_renders_failures_of_loading_and_of_the_commit_al
         "2",
         "no failed request counted"
     );
+}
+
+// Closures of `update`.
+
+#[test]
+fn a_closure_of_update_may_use_the_session_also_when_it_is_run_again_after_a_save() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let store = PausingStore::new(MemoryStore::new());
+    let session = new_session(&SessionLayer::new(store.clone()));
+    let outcome = runtime.block_on(async move {
+        session.insert("step", 2).unwrap();
+        let pause = store.pause_before(Operation::Create);
+        let saving = tokio::spawn({
+            let session = session.clone();
+            async move { session.save().await }
+        });
+        pause.reached().await;
+        let seen = session.clone();
+        let add = move |n: &mut u64| *n += seen.get::<u64>("step").unwrap().unwrap();
+        session.update("n", add).unwrap();
+        pause.release();
+        // A deadlock, if there is one, is one of threads: this one has to stay out of it.
+        let saved = tokio::time::timeout(Duration::from_secs(20), saving).await;
+        saved.map(|saved| {
+            saved.unwrap().unwrap();
+            session.get::<u64>("n").unwrap()
+        })
+    });
+    runtime.shutdown_background();
+    assert_eq!(outcome.expect("the save is stuck"), Some(2));
 }

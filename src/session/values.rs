@@ -168,8 +168,8 @@ impl Session {
     /// ```
     #[doc(alias = "delete")]
     pub fn remove(&self, key: impl AsRef<str>) -> Result<bool, Error> {
-        self.slot
-            .change(|state| Ok(state.data.remove(key.as_ref())))
+        let key = key.as_ref();
+        self.slot.change(|state| Ok(state.data.remove(key)))
     }
 
     /// Removes every value. The session itself lives on, under its id; [`destroy`](Self::destroy) ends it.
@@ -210,7 +210,8 @@ impl Session {
     /// # }
     /// ```
     pub fn contains_key(&self, key: impl AsRef<str>) -> bool {
-        self.with(|state| state.data.get(key.as_ref()).is_some())
+        let key = key.as_ref();
+        self.with(|state| state.data.get(key).is_some())
     }
 
     /// The keys that have a value, in no particular order.

@@ -222,7 +222,8 @@ impl Data {
     /// When the entries and the changes together are larger than the limit, or a closure cannot read the
     /// newest value.
     pub(crate) fn rebase(&self, loaded: Loaded) -> Result<Self, Error> {
-        let mut data = Self::new(loaded, self.max_size);
+        // The limit is on what they come to: in between, what grows may stand before what makes room for it.
+        let mut data = Self::new(loaded, usize::MAX);
         if self.changes.clears > 0 {
             data.changes.clears = self.changes.clears;
             data.size = 0;
@@ -242,6 +243,18 @@ impl Data {
                     }
                 }
             }
+        }
+        data.max_size = self.max_size;
+        if data.size > data.max_size && data.size > data.loaded.size {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "the changes of this request and those of others would make the session {} bytes, \
+                     more than the limit of {}: store less, or raise \
+                     SessionLayerBuilder::max_session_size",
+                    data.size, data.max_size,
+                ),
+            ));
         }
         Ok(data)
     }
@@ -566,10 +579,22 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_is_as_large_as_what_it_comes_to_and_not_larger_in_between() {
+        let mut ours = Data::new(loaded(&[("z", "1234567890")]), 20);
+        ours.remove("z");
+        ours.set("a", b"1234567890".to_vec().into()).unwrap();
+        let merged = ours.rebase(loaded(&[("z", "0987654321")])).unwrap();
+        assert_contents(&merged, &[("a", "1234567890")]);
+        let error = merged.clone().set("b", b"2".to_vec().into()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "the limit still holds");
+    }
+
+    #[test]
     fn a_merge_over_the_limit_is_an_error() {
         let mut ours = Data::new(loaded(&[]), 20);
         ours.set("a", b"1234567890".to_vec().into()).unwrap();
         let error = ours.rebase(loaded(&[("b", "1234567890")])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
+        assert!(error.to_string().contains("limit of 20"), "{error}");
     }
 }

@@ -26,7 +26,14 @@ fn shown(state: &State) -> String {
 
 /// Takes over a write as a commit does.
 fn advance(state: &mut State, write: Write, job: &Job) -> Result<(), Error> {
-    state.advance(write.live, write.loaded, job)
+    advance_to(state, write.live, write.loaded, job)
+}
+
+fn advance_to(state: &mut State, live: Box<Live>, loaded: Loaded, job: &Job) -> Result<(), Error> {
+    let mut data = state.data.clone();
+    let advanced = data.advance(job.data.changes(), loaded);
+    state.advance(state.generation, live, data, job).unwrap();
+    advanced
 }
 
 #[test]
@@ -101,12 +108,26 @@ fn what_does_not_fit_on_top_of_what_was_saved_is_dropped_and_that_stays() {
     encode_entry(&mut payload, "theirs", "x".repeat(900).as_bytes());
     let loaded = Loaded::new(payload.into(), start).unwrap();
     request = request.set("b", &"y".repeat(200));
-    let error = request.state.advance(write.live, loaded, &job).unwrap_err();
+    let error = advance_to(&mut request.state, write.live, loaded, &job).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     request.state.discard_staged();
     // Otherwise the next write would put back what the session was before.
     assert_eq!(request.state.data.keys(), ["theirs"]);
     assert!(!request.state.has_staged());
+}
+
+#[test]
+fn what_is_staged_while_a_write_is_taken_over_is_not_overlooked() {
+    let mut request = live().set("a", "1");
+    let (job, write) = (request.state.job(), request.written(5));
+    let before = request.state.generation;
+    request = request.set("b", "2");
+    request.state.generation += 1;
+    let data = request.state.data.clone();
+    let refused = request.state.advance(before, write.live, data, &job);
+    assert!(refused.is_err());
+    assert_eq!(shown(&request.state), "a=1 b=2 old=1");
+    assert!(request.state.has_staged());
 }
 
 /// A login on the session of somebody else: that one is ended, and what `staged` holds goes into a fresh
