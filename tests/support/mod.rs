@@ -51,6 +51,8 @@ pub(crate) struct Setup {
     /// Where the store keeps its files, if it does.
     pub(crate) folder: Option<TempDir>,
     over_tcp: bool,
+    /// Tasks of the store's own that run all the time.
+    tasks: usize,
 }
 
 pub(crate) fn in_memory() -> Setup {
@@ -68,7 +70,20 @@ pub(crate) async fn in_sqlite() -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::connect(database_in(&folder)).await.unwrap();
     store.migrate().await.unwrap();
-    Setup::new(Arc::new(store), Some(folder))
+    let mut setup = Setup::new(Arc::new(store), Some(folder));
+    // Some end soon after the migration, and some never.
+    setup.tasks = alive_tasks();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        setup.tasks = setup.tasks.min(alive_tasks());
+    }
+    setup
+}
+
+fn alive_tasks() -> usize {
+    tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks()
 }
 
 fn database_in(folder: &TempDir) -> PathBuf {
@@ -82,6 +97,7 @@ impl Setup {
             clock: ManualClock::new(),
             folder,
             over_tcp: false,
+            tasks: 0,
         }
     }
 
@@ -143,6 +159,13 @@ impl Setup {
             false => Transport::InProcess(app),
         };
         Client::with_body(transport).clock(self.clock.clone())
+    }
+
+    /// Waits until what requests have left behind has come to its end.
+    pub(crate) async fn settled(&self) {
+        while alive_tasks() > self.tasks {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) async fn holds(&self, handle: &cloakroom::store::Handle) -> bool {
