@@ -135,6 +135,8 @@ async fn each_thing_that_a_handler_does_costs_what_is_said(setup: Setup) {
     // The path, what it costs without a session, and with one; and whether it sets a cookie then.
     for (path, absent, live, sets_cookie) in [
         ("/set/a/1", CREATE, LOAD_AND_UPDATE, false),
+        // The value that is there already.
+        ("/set/a/0", CREATE, LOAD, false),
         ("/add/n", CREATE, LOAD_AND_UPDATE, false),
         ("/remove/a", NONE, LOAD_AND_UPDATE, false),
         ("/clear", NONE, LOAD_AND_UPDATE, false),
@@ -156,7 +158,7 @@ async fn each_thing_that_a_handler_does_costs_what_is_said(setup: Setup) {
         assert_eq!(response.set_cookies().len(), created, "{path}");
 
         client.clear_cookies();
-        client.post("/set/a/1").await;
+        client.post("/set/a/0").await;
         spy.reset();
         let response = client.post(path).await;
         assert_eq!(spy.calls(), live, "{path}, with a session");

@@ -2,6 +2,7 @@
 //! enforced by the server to the millisecond (guarantee 9).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,6 +12,7 @@ use axum::routing::{get, post};
 use cloakroom::clock::Clock;
 use cloakroom::testing::{Calls, ManualClock, Operation};
 use cloakroom::{ErrorKind, Login, Session, Timeouts};
+use tokio::sync::Notify;
 
 // Each test file uses its part of it.
 #[allow(dead_code, unused_imports, unused_macros)]
@@ -36,6 +38,7 @@ on_every_store! {
     a_session_without_an_idle_timeout_is_never_touched,
     an_overlapping_touch_does_not_shorten_a_session,
     a_session_that_expires_during_a_request_takes_no_changes,
+    a_session_that_others_keep_alive_during_a_request_takes_its_changes,
     an_expired_session_stays_dead_while_its_record_is_there,
     ;
     over TCP:
@@ -388,8 +391,53 @@ async fn a_session_that_expires_during_a_request_takes_no_changes(setup: Setup) 
     spy.reset();
     let response = client.post("/slow").await.assert_status(StatusCode::OK);
     assert!(response.set_cookies().is_empty());
-    assert_eq!(spy.calls().total(), 1);
+    // The second load is to see whether another request has kept the session alive meanwhile.
+    assert_eq!((spy.calls().load, spy.calls().total()), (2, 2));
     assert_eq!(shown(&client).await, "no session");
+}
+
+async fn a_session_that_others_keep_alive_during_a_request_takes_its_changes(setup: Setup) {
+    let (began, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = {
+        let (began, go_on) = (began.clone(), go_on.clone());
+        async move |session: Session| -> Result<String> {
+            session.insert("late", 1)?;
+            began.notify_one();
+            go_on.notified().await;
+            Ok(contents(&session))
+        }
+    };
+    let log_in_again = {
+        let (began, go_on) = (began.clone(), go_on.clone());
+        async move |session: Session| -> Result<String> {
+            began.notify_one();
+            go_on.notified().await;
+            session.login("alice").await?;
+            Ok(contents(&session))
+        }
+    };
+    let routes = Router::new()
+        .route("/slow", post(slow))
+        .route("/log-in-again", post(log_in_again));
+    let client = setup.client_with(setup.store.clone(), routes).await;
+    write(&client, "/set/a/1").await;
+    write(&client, "/login/alice").await;
+    for (path, then) in [
+        ("/slow", "alice: a=1 late=1"),
+        ("/log-in-again", "alice: a=1 late=1"),
+    ] {
+        let long = tokio::spawn({
+            let window = client.new_window();
+            async move { window.post(path).await }
+        });
+        began.notified().await;
+        setup.clock.advance(IDLE / 2);
+        assert!(shown(&client).await.starts_with("alice: a=1"));
+        setup.clock.advance(IDLE / 2);
+        go_on.notify_one();
+        long.await.unwrap().assert_status(StatusCode::OK);
+        assert_eq!(shown(&client).await, then, "{path}");
+    }
 }
 
 async fn an_expired_session_stays_dead_while_its_record_is_there(setup: Setup) {
