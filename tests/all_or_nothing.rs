@@ -40,6 +40,8 @@ on_every_store! {
     a_contended_write_that_is_given_up_at_any_poll_loses_no_other_one,
     a_login_whose_client_hangs_up_comes_to_its_end,
     a_logout_whose_client_hangs_up_comes_to_its_end,
+    a_contended_write_whose_client_hangs_up_comes_to_its_end,
+    a_session_takes_no_changes_while_it_is_committed,
     a_session_that_was_kept_beyond_its_request_takes_no_changes,
     ;
     over TCP:
@@ -496,6 +498,59 @@ async fn a_logout_whose_client_hangs_up_comes_to_its_end(setup: Setup) {
     after.release();
     assert!(!setup.holds(&handle_of(&id(&client))).await);
     assert_eq!(shown(&client).await, "no session");
+}
+
+async fn a_contended_write_whose_client_hangs_up_comes_to_its_end(setup: Setup) {
+    for (operation, at) in [
+        (Operation::Load, "loads again"),
+        (Operation::Update, "writes again"),
+    ] {
+        let store = setup.pausing();
+        let client = setup.client(store.clone()).await;
+        write(&client, "/add/n").await;
+        let first = store.pause_before(Operation::Update);
+        let window = client.new_window();
+        let request = tokio::spawn(async move { window.post("/add/n").await });
+        first.reached().await;
+        write(&client, "/add/n").await;
+        let again = store.pause_before(operation);
+        first.release();
+        again.reached().await;
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        let written = store.pause_after(Operation::Update);
+        again.release();
+        written.reached().await;
+        written.release();
+        assert_eq!(shown(&client).await, "nobody: n=3", "{at}");
+    }
+}
+
+async fn a_session_takes_no_changes_while_it_is_committed(setup: Setup) {
+    let kept: Arc<Mutex<Option<Session>>> = Arc::default();
+    let keep = {
+        let kept = kept.clone();
+        async move |session: Session| -> Result<()> {
+            session.insert("a", 1)?;
+            *kept.lock().unwrap() = Some(session);
+            Ok(())
+        }
+    };
+    let store = setup.pausing();
+    let routes = Router::new().route("/keep", post(keep));
+    let client = setup.client_with(store.clone(), routes).await;
+    for operation in [Operation::Create, Operation::Update] {
+        let pause = store.pause_before(operation);
+        let window = client.new_window();
+        let request = tokio::spawn(async move { window.post("/keep").await });
+        pause.reached().await;
+        let session = kept.lock().unwrap().take().unwrap();
+        let error = session.insert("late", 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        pause.release();
+        request.await.unwrap().assert_status(StatusCode::OK);
+        assert_eq!(shown(&client).await, "nobody: a=1");
+    }
 }
 
 /// Every way to change a session, by name.

@@ -217,6 +217,7 @@ async fn a_save_in_the_middle_of_a_request_merges_as_well(setup: Setup) {
     let store = setup.pausing();
     let twice = async |session: Session| -> Result<String> {
         session.update("n", |n: &mut u64| *n += 1)?;
+        session.insert("saved", "ours")?;
         session.save().await?;
         session.update("n", |n: &mut u64| *n += 1)?;
         session.insert("own", true)?;
@@ -241,12 +242,17 @@ async fn a_save_in_the_middle_of_a_request_merges_as_well(setup: Setup) {
     passes.release();
     committing.reached().await;
     client.post("/add/n").await;
+    // What was saved is not applied again by the commit.
+    client.post("/set/saved/theirs").await;
     committing.release();
     assert_eq!(
         request.await.unwrap().assert_status(StatusCode::OK).text(),
-        "nobody: n=4 own=true"
+        "nobody: n=4 own=true saved=ours"
     );
-    assert_eq!(client.get("/show").await.text(), "nobody: n=5 own=true");
+    assert_eq!(
+        client.get("/show").await.text(),
+        "nobody: n=5 own=true saved=theirs"
+    );
 }
 
 async fn changes_staged_while_a_save_is_under_way_are_saved_by_the_next_one(setup: Setup) {
@@ -254,12 +260,14 @@ async fn changes_staged_while_a_save_is_under_way_are_saved_by_the_next_one(setu
     let pausing = store.clone();
     let handler = async move |session: Session| -> Result<String> {
         session.insert("a", 1)?;
+        session.insert("again", 1)?;
         session.update("n", |n: &mut u64| *n += 1)?;
         let pause = pausing.pause_before(Operation::Update);
         let meanwhile = async {
             pause.reached().await;
             session.update("n", |n: &mut u64| *n += 10).unwrap();
             session.insert("b", 2).unwrap();
+            session.insert("again", 2).unwrap();
             session.remove("a").unwrap();
             pause.release();
         };
@@ -271,8 +279,8 @@ async fn changes_staged_while_a_save_is_under_way_are_saved_by_the_next_one(setu
     let client = setup.client_with(store.clone(), routes).await;
     client.post("/add/n").await;
     let response = client.post("/both").await.assert_status(StatusCode::OK);
-    assert_eq!(response.text(), "nobody: b=2 n=12");
-    assert_eq!(client.get("/show").await.text(), "nobody: b=2 n=12");
+    assert_eq!(response.text(), "nobody: again=2 b=2 n=12");
+    assert_eq!(client.get("/show").await.text(), "nobody: again=2 b=2 n=12");
 }
 
 async fn changes_that_no_longer_fit_on_top_of_others_are_an_error_and_leave_those(setup: Setup) {

@@ -477,7 +477,8 @@ async fn wait_out(timeout: Duration) {
     tokio::time::resume();
 }
 
-const STORE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Longer than any call takes that is answered.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn a_store_that_does_not_answer_is_a_503_in_time(setup: Setup) {
     for (operation, path, kind) in [

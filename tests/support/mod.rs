@@ -29,20 +29,28 @@ pub(crate) use self::transport::{Client, Transport, poll_times};
 macro_rules! on_every_store {
     ($($test:ident),+ $(,)? $(; over TCP: $($over_tcp:ident),+ $(,)?)?) => {
         mod memory_store {
-            $(#[tokio::test] async fn $test() { super::$test(crate::support::in_memory()).await; })+
+            $(#[tokio::test] async fn $test() { crate::support::in_time(super::$test(crate::support::in_memory())).await; })+
         }
         mod file_store {
-            $(#[tokio::test] async fn $test() { super::$test(crate::support::in_files().await).await; })+
+            $(#[tokio::test] async fn $test() { crate::support::in_time(super::$test(crate::support::in_files().await)).await; })+
         }
         mod sqlite_store {
-            $(#[tokio::test] async fn $test() { super::$test(crate::support::in_sqlite().await).await; })+
+            $(#[tokio::test] async fn $test() { crate::support::in_time(super::$test(crate::support::in_sqlite().await)).await; })+
         }
         $(mod over_tcp {
-            $(#[tokio::test] async fn $over_tcp() { super::$over_tcp(crate::support::in_memory().over_tcp()).await; })+
+            $(#[tokio::test] async fn $over_tcp() { crate::support::in_time(super::$over_tcp(crate::support::in_memory().over_tcp())).await; })+
         })?
     };
 }
 pub(crate) use on_every_store;
+
+/// Runs a test to its end, or fails: one that waits for what never comes would hang.
+pub(crate) async fn in_time(test: impl Future<Output = ()>) {
+    const LIMIT: Duration = Duration::from_secs(120);
+    if tokio::time::timeout(LIMIT, test).await.is_err() {
+        panic!("the test waits for something that does not come");
+    }
+}
 
 /// What a test is given: a store, a clock that the test advances, and a way to an app.
 pub(crate) struct Setup {
