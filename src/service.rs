@@ -164,10 +164,13 @@ where
 
 /// Whether there is anything to write, or to wait for. If not, the session is closed.
 fn needs_commit(slot: &Slot, verdict: HandlerVerdict) -> bool {
+    let mut stage = slot.stage();
+    // Under the lock: whoever enters later looks at the stage after that, and finds the session closed. Or
+    // else a login of another task could take effect after this look, and its cookie would never go out.
     if slot.is_busy() {
         return true;
     }
-    match &mut *slot.stage() {
+    match &mut *stage {
         Stage::Loaded(state) => {
             if verdict == HandlerVerdict::ServerError {
                 state.discard_staged();

@@ -162,7 +162,7 @@ fn touch(live: &Live, wishes: &Wishes, now: i64, rules: &Rules) -> Option<i64> {
         true => 1,
         false => timeouts.touch_step(),
     };
-    (expires_at - live.expires_at() >= step).then_some(expires_at)
+    (expires_at.saturating_sub(live.expires_at()) >= step).then_some(expires_at)
 }
 
 /// The session with the changes of this request.
