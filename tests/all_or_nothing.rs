@@ -531,7 +531,7 @@ async fn a_session_takes_no_changes_while_it_is_committed(setup: Setup) {
     let keep = {
         let kept = kept.clone();
         async move |session: Session| -> Result<()> {
-            session.insert("a", 1)?;
+            session.update("a", |n: &mut u64| *n += 1)?;
             *kept.lock().unwrap() = Some(session);
             Ok(())
         }
@@ -539,7 +539,10 @@ async fn a_session_takes_no_changes_while_it_is_committed(setup: Setup) {
     let store = setup.pausing();
     let routes = Router::new().route("/keep", post(keep));
     let client = setup.client_with(store.clone(), routes).await;
-    for operation in [Operation::Create, Operation::Update] {
+    for (operation, then) in [
+        (Operation::Create, "nobody: a=1"),
+        (Operation::Update, "nobody: a=2"),
+    ] {
         let pause = store.pause_before(operation);
         let window = client.new_window();
         let request = tokio::spawn(async move { window.post("/keep").await });
@@ -549,7 +552,7 @@ async fn a_session_takes_no_changes_while_it_is_committed(setup: Setup) {
         assert_eq!(error.kind(), ErrorKind::Closed);
         pause.release();
         request.await.unwrap().assert_status(StatusCode::OK);
-        assert_eq!(shown(&client).await, "nobody: a=1");
+        assert_eq!(shown(&client).await, then);
     }
 }
 

@@ -39,6 +39,7 @@ on_every_store! {
     the_id_from_before_a_login_is_unknown_once_the_grace_is_over,
     a_login_under_a_retired_id_makes_a_fresh_session,
     a_late_write_under_an_id_that_was_renewed_on_a_schedule_is_merged,
+    a_renewal_on_a_schedule_whose_response_got_lost_is_made_up_for_when_the_next_is_due,
     an_id_that_was_renewed_on_a_schedule_works_until_its_successor_has_been_used_for_the_grace,
     a_scheduled_renewal_that_another_request_overtakes_issues_one_id,
     a_login_also_kills_the_ids_that_were_renewed_on_a_schedule,
@@ -590,6 +591,28 @@ async fn a_late_write_under_an_id_that_was_renewed_on_a_schedule_is_merged(setup
     assert_eq!(shown(&client).await, "nobody: a=1 late=1 later=1");
 }
 
+async fn a_renewal_on_a_schedule_whose_response_got_lost_is_made_up_for_when_the_next_is_due(
+    setup: Setup,
+) {
+    let client = renewing(&setup, setup.store.clone()).await;
+    write(&client, "/set/a/1").await;
+    for _ in 0..6 {
+        let lost = client.clone();
+        setup.clock.advance(MINUTE);
+        assert_eq!(lost.get("/show").await.set_cookies().len(), 1);
+    }
+    setup.clock.advance(MINUTE - MILLISECOND);
+    assert!(client.get("/show").await.set_cookies().is_empty());
+    let old = client.clone();
+    setup.clock.advance(MILLISECOND);
+    let renewed = client.get("/show").await;
+    assert_eq!(renewed.set_cookies().len(), 1);
+    assert_eq!(shown(&client).await, "nobody: a=1");
+    setup.clock.advance(GRACE);
+    assert_eq!(shown(&client).await, "nobody: a=1");
+    assert_eq!(shown(&old).await, "no session");
+}
+
 async fn an_id_that_was_renewed_on_a_schedule_works_until_its_successor_has_been_used_for_the_grace(
     setup: Setup,
 ) {
@@ -600,13 +623,13 @@ async fn an_id_that_was_renewed_on_a_schedule_works_until_its_successor_has_been
     assert!(client.get("/show").await.set_cookies().is_empty());
     setup.clock.advance(MILLISECOND);
     assert_eq!(client.get("/show").await.set_cookies().len(), 1);
-    // The response with the new id may have been lost: nobody has used it yet, however often and late the
-    // old one is used.
+    // The response with the new id may have been lost: nobody has used it yet, however often the old one is
+    // used.
     for _ in 0..3 {
         let response = old.get("/show").await;
         assert_eq!(response.text(), "nobody: a=1");
         assert!(response.set_cookies().is_empty());
-        setup.clock.advance(MINUTE);
+        setup.clock.advance(MINUTE / 4);
     }
     assert_eq!(shown(&old).await, "nobody: a=1");
     assert_eq!(shown(&client).await, "nobody: a=1");
