@@ -24,7 +24,9 @@ impl Effects {
             CookieEffect::Remove => Some(settings.cookie.removal()),
             CookieEffect::Set { id, until } => {
                 let max_age = until.map(|until| {
-                    std::time::Duration::from_millis(u64::try_from(until.saturating_sub(now)).unwrap_or(0))
+                    std::time::Duration::from_millis(
+                        u64::try_from(until.saturating_sub(now)).unwrap_or(0),
+                    )
                 });
                 Some(settings.cookie.set(id, max_age))
             }
