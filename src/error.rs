@@ -59,6 +59,11 @@ pub enum ErrorKind {
     RandomSource,
 }
 
+const MISSING_LAYER: &str = "no cloakroom::SessionLayer is around this handler: add one with Router::layer \
+    after the routes that need it (axum wraps only the routes added before, and the layer added last runs \
+    first), or before the layers that use the session in a tower::ServiceBuilder (there the layer added \
+    first runs first)";
+
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(Inner {
@@ -81,13 +86,7 @@ impl Error {
     }
 
     pub(crate) fn missing_layer() -> Self {
-        Self::new(
-            ErrorKind::MissingLayer,
-            "no cloakroom::SessionLayer is around this handler: add one with Router::layer after the \
-             routes that need it (axum wraps only the routes added before, and the layer added last runs \
-             first), or before the layers that use the session in a tower::ServiceBuilder (there the \
-             layer added first runs first)",
-        )
+        Self::new(ErrorKind::MissingLayer, MISSING_LAYER)
     }
 
     pub(crate) fn closed() -> Self {
@@ -142,9 +141,7 @@ impl Error {
     pub fn body_text(&self) -> &'static str {
         match self.0.kind {
             // A mistake of wiring, met by the developer on the first request and never in production.
-            ErrorKind::MissingLayer => {
-                "cloakroom: no SessionLayer is around this handler. Add it with Router::layer after the routes."
-            }
+            ErrorKind::MissingLayer => MISSING_LAYER,
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 "The session is unavailable at the moment. Please try again."
             }

@@ -11,10 +11,11 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 const VARY_COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
 
 /// What is to be said in the response to a request that asked for its session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Effects {
     cookie: Option<HeaderValue>,
-    was_live: bool,
+    /// For a handler that says nothing about caching.
+    caching: Option<HeaderValue>,
 }
 
 impl Effects {
@@ -33,7 +34,15 @@ impl Effects {
         };
         Self {
             cookie,
-            was_live: state.was_live,
+            caching: state.was_live.then_some(PRIVATE),
+        }
+    }
+
+    /// Of a session that could not be loaded: what is answered then is about this moment.
+    pub(crate) fn of_failure() -> Self {
+        Self {
+            cookie: None,
+            caching: Some(NO_STORE),
         }
     }
 
@@ -44,8 +53,10 @@ impl Effects {
             remove_own_cookies(headers, settings);
             headers.append(SET_COOKIE, cookie);
             headers.insert(CACHE_CONTROL, NO_STORE);
-        } else if self.was_live && !headers.contains_key(CACHE_CONTROL) {
-            headers.insert(CACHE_CONTROL, PRIVATE);
+        } else if let Some(caching) = self.caching
+            && !headers.contains_key(CACHE_CONTROL)
+        {
+            headers.insert(CACHE_CONTROL, caching);
         }
     }
 }

@@ -193,7 +193,7 @@ fn finish<B>(slot: &Slot, response: &mut Response<B>) {
             *stage = Stage::Closed;
             return;
         }
-        Stage::Failed(_) => Effects::default(),
+        Stage::Failed(_) => Effects::of_failure(),
         Stage::Loaded(state) => Effects::of(state, settings, settings.now()),
     };
     effects.apply(response.headers_mut(), settings);

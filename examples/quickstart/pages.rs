@@ -68,8 +68,8 @@ So you are not logged in.</p>
 <ul>
 <li>Safari keeps no <code>Secure</code> cookie of <code>http://localhost</code>. Use Chrome or Firefox there, or
 serve the app over HTTPS.</li>
-<li>No browser keeps one of <code>http://</code> and another name or address. Open the app as
-<code>http://localhost</code>, or serve it over HTTPS.</li>
+<li>Over plain <code>http://</code>, no browser keeps it for a host other than your own machine. Open the app
+as <code>http://localhost</code>, or serve it over HTTPS.</li>
 <li>Cookies may be blocked for this site. Allow them in the browser's settings.</li>
 </ul>
 <p><a class="button" href="/login">Try again</a></p>"#,
@@ -125,7 +125,7 @@ nav a { margin-right: 1rem; }
 a { color: var(--accent); }
 h1 { font-size: 1.6rem; line-height: 1.2; }
 label { display: block; margin-top: 1rem; font-weight: 600; }
-input { box-sizing: border-box; width: 100%; padding: .5rem .6rem; font: inherit; border: 1px solid var(--line);
+input { box-sizing: border-box; width: 100%; padding: .5rem .6rem; font: inherit; border: 1px solid #85858f;
   border-radius: .4rem; }
 button, .button { display: inline-block; margin-top: 1.25rem; padding: .5rem 1.1rem; font: inherit; border: 0;
   border-radius: .4rem; background: var(--accent); color: light-dark(#fff, #1c1c24); text-decoration: none;

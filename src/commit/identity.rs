@@ -116,15 +116,29 @@ fn absent(standing: &mut Standing, job: &mut Job) -> Result<(), Error> {
 /// written under the handle.
 pub(crate) async fn destroy(slot: Arc<Slot>) -> Result<(), Error> {
     let entered = slot.enter().await;
-    in_task(end_own(slot, entered)).await
+    // Here, and not in the task: a client that hangs up before that begins does not stop it.
+    if slot.with(|state| state.closed) != Some(false) {
+        return Err(Error::closed());
+    }
+    let ended = in_task(end_own(slot, entered)).await;
+    ended.map_err(|error| match error.kind() {
+        ErrorKind::EndingFailed => error,
+        // The store panicked.
+        _ => ending_failed(error),
+    })
+}
+
+fn ending_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::with_source(
+        ErrorKind::EndingFailed,
+        "the session could not be ended",
+        source,
+    )
 }
 
 async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
     let target = slot.with(|state| {
-        if state.closed {
-            return Err(Error::closed());
-        }
-        Ok(match &state.standing {
+        match &state.standing {
             Standing::Live(live) => Some(*live.handle()),
             // Another try at an ending that failed.
             Standing::EndingFailed(handle, _) => Some(*handle),
@@ -145,9 +159,9 @@ async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
                 state.become_absent(Standing::Lost(why));
                 None
             }
-        })
+        }
     });
-    match target.unwrap_or_else(|| Err(Error::closed()))? {
+    match target.flatten() {
         Some(handle) => end(&slot, &handle).await,
         None => Ok(()),
     }
@@ -156,6 +170,15 @@ async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
 /// Ends the session of this request under this handle.
 async fn end(slot: &Slot, handle: &Handle) -> Result<(), Error> {
     let settings = &*slot.settings;
+    let fail = |error: &Error| {
+        slot.with(|state| {
+            state.cookie = CookieEffect::Keep;
+            state.become_absent(Standing::EndingFailed(*handle, error.clone()));
+        });
+    };
+    // Until it is known to have succeeded it has failed, so that a store that panics leaves no session to
+    // write to.
+    fail(&ending_failed("the store has not answered"));
     let deleted = match settings.delete(handle).await {
         // It may have taken effect all the same.
         Err(error) => match settings.load(handle).await {
@@ -172,15 +195,8 @@ async fn end(slot: &Slot, handle: &Handle) -> Result<(), Error> {
         // Another request ended it, and removes the cookie; or has set a newer one by now.
         Ok(false) => (CookieEffect::Keep, Standing::Lost(Dropped::Ended)),
         Err(error) => {
-            let error = Error::with_source(
-                ErrorKind::EndingFailed,
-                "the session could not be ended",
-                error,
-            );
-            slot.with(|state| {
-                state.cookie = CookieEffect::Keep;
-                state.become_absent(Standing::EndingFailed(*handle, error.clone()));
-            });
+            let error = ending_failed(error);
+            fail(&error);
             return Err(error);
         }
     };

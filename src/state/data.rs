@@ -456,7 +456,7 @@ mod tests {
         let changes: [fn(&mut Data); 5] = [
             |data| set(data, "a", "2"),
             |data| set(data, "c", "1"),
-            |data| drop(data.remove("a")),
+            |data| assert!(data.remove("a")),
             |data| data.clear(),
             |data| append(data, "n", "+"),
         ];

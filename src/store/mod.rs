@@ -24,7 +24,8 @@
 //!    there is no error.
 //! 7. [`delete_expired`](SessionStore::delete_expired) checks the expiry again in the step that deletes, so
 //!    that a record touched meanwhile stays; it deletes nothing that expired less than
-//!    [`SWEEP_GRACE`] ago, and at most `limit` records a call.
+//!    [`SWEEP_GRACE`] ago, and at most `limit` records a call. A store may remove such records in the
+//!    course of any other operation, too.
 //! 8. A record comes back as it was given: to the millisecond, to the byte. What cannot be read back is
 //!    [`StoreError::undecodable`] (it is left in place), never a record of default values.
 //! 9. A failure is an error, never an absence: `Ok(None)` says that the engine was asked and has no record.

@@ -7,7 +7,55 @@
 //! - [`TestClient`]: a browser's cookies around an app, without a network.
 //! - [`new_session`]: a session without a request, to test code that takes one.
 //!
-//! None of them belongs into a program that serves users: they panic where a test has to fail.
+//! # An app's own test
+//!
+//! It logs in, lets time pass, and looks. Nothing listens, and nothing sleeps:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use axum::{Router, response::Result, routing::{get, post}};
+//! use cloakroom::store::MemoryStore;
+//! use cloakroom::testing::{ManualClock, SpyStore, TestClient};
+//! use cloakroom::{Session, SessionLayer};
+//! use http::StatusCode;
+//!
+//! async fn log_in(session: Session) -> Result<()> {
+//!     Ok(session.login("alice").await?)
+//! }
+//!
+//! async fn account(session: Session) -> Result<String, StatusCode> {
+//!     let user_id = session.user_id().ok_or(StatusCode::UNAUTHORIZED)?;
+//!     Ok(format!("Hello, {user_id}"))
+//! }
+//!
+//! fn app(sessions: SessionLayer) -> Router {
+//!     let routes = Router::new().route("/login", post(log_in)).route("/account", get(account));
+//!     routes.layer(sessions)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! // #[tokio::test]
+//! // async fn a_login_ends_after_an_hour_without_activity() {
+//! let clock = ManualClock::new();
+//! let store = SpyStore::new(MemoryStore::new());
+//! let sessions = SessionLayer::builder(store.clone()).clock(clock.clone()).build().unwrap();
+//! let client = TestClient::new(app(sessions));
+//!
+//! client.get("/account").await.assert_status(StatusCode::UNAUTHORIZED);
+//! let anonymous = client.cookie("__Host-Http-id");
+//! client.post("/login").await.assert_status(StatusCode::OK);
+//! assert_ne!(client.cookie("__Host-Http-id"), anonymous);
+//!
+//! clock.advance(Duration::from_secs(59 * 60));
+//! assert_eq!(client.get("/account").await.text(), "Hello, alice");
+//! clock.advance(Duration::from_secs(60 * 60));
+//! client.get("/account").await.assert_status(StatusCode::UNAUTHORIZED);
+//! assert_eq!(store.calls().create, 1);
+//! # }
+//! ```
+//!
+//! None of these tools belongs into a program that serves users: they panic where a test has to fail.
 
 mod client;
 mod clock;
