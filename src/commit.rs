@@ -62,7 +62,13 @@ pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(
         Ok(()) => Ok(()),
         // The session ended while the request ran. It was reported; the response stands.
         Err(error) if error.kind() == ErrorKind::Ended => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => {
+            // Those were reported where they arose.
+            if !matches!(error.kind(), ErrorKind::Store | ErrorKind::Contention) {
+                events::response_replaced(&error);
+            }
+            Err(error)
+        }
     }
 }
 
@@ -94,6 +100,14 @@ async fn in_task(
 ) -> Result<(), Error> {
     match tokio::spawn(work.in_current_span()).await {
         Ok(result) => result,
+        // Without the error: it quotes what was panicked with, which could be data of the session.
+        Err(error) if error.is_panic() => {
+            events::write_panicked();
+            Err(Error::new(
+                ErrorKind::Store,
+                "the task that writes the session panicked: the store did, or a closure of update",
+            ))
+        }
         Err(error) => Err(Error::with_source(
             ErrorKind::Store,
             "the task that writes the session did not come to its end",

@@ -58,6 +58,25 @@ pub(crate) fn changes_failed(error: &Error) {
     tracing::debug!(kind = ?error.kind(), "changes of a session were not saved");
 }
 
+/// A handler's response was replaced, since its changes could not be saved: nobody but the client would hear
+/// of it.
+///
+/// The kind alone, since the message may name a key.
+pub(crate) fn response_replaced(error: &Error) {
+    tracing::error!(
+        kind = ?error.kind(),
+        status = error.status().as_u16(),
+        "the changes of a session could not be saved, so its response was replaced by an error"
+    );
+}
+
+/// A task that wrote a session panicked: the store did, or a closure of `update`.
+pub(crate) fn write_panicked() {
+    tracing::error!(
+        "the task that writes a session panicked: the store did, or a closure of update"
+    );
+}
+
 /// Other requests kept changing a session.
 pub(crate) fn contention(handle: &Handle, limit: Duration) {
     tracing::warn!(%handle, ?limit, "other requests kept changing the session; its changes are dropped");

@@ -19,7 +19,9 @@ use axum::response::Result;
 use axum::routing::get;
 use cloakroom::clock::{Clock, SystemClock};
 use cloakroom::store::{Handle, MemoryStore, Record, StoreError};
-use cloakroom::testing::{FailingStore, ManualClock, Operation, SpyStore, Times, When};
+use cloakroom::testing::{
+    FailingStore, ManualClock, Operation, PausingStore, SpyStore, Times, When,
+};
 use cloakroom::{Key, Login, Session, SessionLayer, SessionStore, Timeouts};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, MutexGuard, mpsc};
@@ -556,6 +558,68 @@ async fn contention_is_a_warning_with_the_limit() {
     let mut secrets = Secrets::with_markers();
     secrets.note(&first.id());
     log.clear_but_check(&secrets);
+}
+
+/// What `first` answers, where `second` writes to the same session between its load and its update.
+async fn overlapped(app: &Router, store: &PausingStore<MemoryStore>, path: &str) -> Answer {
+    let pair = visit(app, "/write").await.pair();
+    let pause = store.pause_before(Operation::Update);
+    let first = tokio::spawn({
+        let (app, path, pair) = (app.clone(), path.to_owned(), pair.clone());
+        async move { get_with(&app, &path, &[pair]).await }
+    });
+    pause.reached().await;
+    assert_eq!(get_with(app, "/other", &[pair]).await.status, 200);
+    pause.release();
+    first.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_failure_that_the_handler_did_not_meet_is_an_error_of_the_log() {
+    let (log, _turn) = log().await;
+    let store = PausingStore::new(MemoryStore::new());
+    let layer = SessionLayer::builder(store.clone()).max_session_size(200);
+    let own = Router::new()
+        .route(
+            "/other",
+            get(async |session: Session| -> Result<()> {
+                session.insert("other", "o".repeat(50))?;
+                session.insert(KEY, "short")?;
+                Ok(())
+            }),
+        )
+        .route(
+            "/large",
+            get(async |session: Session| -> Result<()> {
+                Ok(session.insert("large", "l".repeat(90))?)
+            }),
+        )
+        .route(
+            "/panic",
+            get(async |session: Session| -> Result<()> {
+                session.update(KEY, |text: &mut String| {
+                    if text == "short" {
+                        std::panic::resume_unwind(Box::new(DATA));
+                    }
+                    text.push('!');
+                })?;
+                Ok(())
+            }),
+        );
+    let app = routes().merge(own).layer(layer.build().unwrap());
+
+    assert_eq!(overlapped(&app, &store, "/large").await.status, 500);
+    let replaced = log.one("its response was replaced by an error");
+    assert!(
+        replaced.starts_with("ERROR ") && replaced.contains("kind=TooLarge status=500"),
+        "{replaced}"
+    );
+
+    log.clear();
+    assert_eq!(overlapped(&app, &store, "/panic").await.status, 503);
+    let panicked = log.one("the task that writes a session panicked");
+    assert!(panicked.starts_with("ERROR "), "{panicked}");
+    log.clear_but_check(&Secrets::with_markers());
 }
 
 #[tokio::test]
