@@ -705,3 +705,23 @@ fn a_closure_of_update_may_use_the_session_also_when_it_is_run_again_after_a_sav
     runtime.shutdown_background();
     assert_eq!(outcome.expect("the save is stuck"), Some(2));
 }
+
+#[tokio::test]
+async fn a_closure_that_changes_its_own_session_is_an_error() {
+    let layer = SessionLayer::new(MemoryStore::new());
+    let session = cloakroom::testing::new_session(&layer);
+    let same = session.clone();
+    let update = session.update("n", move |n: &mut u64| {
+        *n += 1;
+        same.insert("m", *n).unwrap();
+    });
+    let error = update.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Contention);
+    assert!(error.to_string().contains("must not change the session"));
+    // One that only reads it is fine.
+    let same = session.clone();
+    let update = session.update("n", move |n: &mut u64| {
+        *n += same.get::<u64>("m").unwrap().unwrap();
+    });
+    assert_eq!(update.unwrap(), 1);
+}

@@ -10,6 +10,10 @@ use super::{KeyOf, Session};
 use crate::error::{Error, ErrorKind};
 use crate::state::data::Replay;
 
+/// How often a closure runs again because another task of the request changed the session meanwhile. Only
+/// one that changes the session itself needs as many.
+const MOST_TRIES: usize = 1_000;
+
 impl Session {
     /// The value under a key; `None` if there is none.
     ///
@@ -78,7 +82,8 @@ impl Session {
     /// # Errors
     ///
     /// [`Decode`](ErrorKind::Decode) if the value there is of another type, and as
-    /// [`insert`](Self::insert).
+    /// [`insert`](Self::insert). [`Contention`](ErrorKind::Contention) if the closure changes this very
+    /// session, for which it would have to run again, and again.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -97,7 +102,7 @@ impl Session {
     {
         let name: Arc<str> = key.name().into();
         let change = Arc::new(change);
-        loop {
+        for _ in 0..MOST_TRIES {
             let (before, generation) = self.with(|state| (state.data.get(&name), state.generation));
             // The closure is the user's, and may use this very session: it runs outside the lock.
             let value = changed(&name, before.as_deref(), &*change)?;
@@ -113,6 +118,13 @@ impl Session {
                 return Ok(value);
             }
         }
+        Err(Error::new(
+            ErrorKind::Contention,
+            format!(
+                "the session changed each of {MOST_TRIES} times while the value under the key {name:?} \
+                 was updated: the closure must not change the session itself"
+            ),
+        ))
     }
 
     /// Removes the value under a key, and returns it.
