@@ -56,9 +56,12 @@ pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(
     slot.close();
     if verdict == HandlerVerdict::ServerError {
         slot.with(|state| state.discard_staged());
+        check_cookie(&slot).await;
         return Ok(());
     }
-    match run_or_discard(slot, entered).await {
+    let committed = run_or_discard(slot.clone(), entered).await;
+    check_cookie(&slot).await;
+    match committed {
         Ok(()) => Ok(()),
         // The session ended while the request ran. It was reported; the response stands.
         Err(error) if error.kind() == ErrorKind::Ended => Ok(()),
@@ -69,6 +72,22 @@ pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(
             }
             Err(error)
         }
+    }
+}
+
+/// Looks whether a cookie that a save has prepared is still that of the session, where nothing was written
+/// since that would say so.
+async fn check_cookie(slot: &Slot) {
+    let id = slot.with(|state| match &state.cookie {
+        CookieEffect::Set { id, .. } if state.cookie_may_be_stale => Some(id.clone()),
+        _ => None,
+    });
+    let Some(id) = id.flatten() else {
+        return;
+    };
+    let opened = open(slot, &id, slot.settings.now()).await;
+    if !matches!(opened, Ok((Standing::Live(live), _)) if live.is_current) {
+        slot.with(|state| state.cookie = CookieEffect::Keep);
     }
 }
 
@@ -150,10 +169,11 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
             Err(error) => in_task(verify(slot, entered, write, job, error)).await,
         },
         (Plan::Touch { expires_at }, Some(base)) => {
+            let touch = settings.touch(&base.handle, expires_at, base.version, now);
             // The response stands without it; that it failed was reported.
-            let _ = settings
-                .touch(&base.handle, expires_at, base.version, now)
-                .await;
+            if let Ok(Outcome::Missing) = touch.await {
+                slot.with(|state| state.cookie = CookieEffect::Keep);
+            }
             Ok(())
         }
         (Plan::Update { write, importance }, Some(base)) => {
@@ -277,10 +297,13 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
             let replaced = state.advance(generation, live, data, job)?;
             if let Some(cookie) = &cookie {
                 state.cookie = cookie.clone();
+                state.cookie_may_be_stale = became.is_none();
             } else if !is_current {
                 // Another request renewed the id that this one was about to send.
                 state.cookie = CookieEffect::Keep;
             }
+            // What the response itself writes is as fresh as can be.
+            state.cookie_may_be_stale &= !state.closed;
             Ok((replaced, became.map(|became| (became, handle))))
         });
         match taken_over {

@@ -42,7 +42,8 @@ impl Login {
 
     /// Gives the session timeouts of its own, and a cookie that outlives the browser.
     ///
-    /// Without it the layer's timeouts hold, and the cookie ends with the browser.
+    /// Without it the layer's timeouts hold, and the cookie ends with the browser; but where the same user
+    /// logs in again on a session of theirs, that keeps the timeouts and the cookie that it has.
     pub fn remember_me(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = Some(timeouts);
         self

@@ -172,6 +172,9 @@ fn needs_commit(slot: &Slot, verdict: HandlerVerdict) -> bool {
     }
     match &mut *stage {
         Stage::Loaded(state) => {
+            if state.cookie_may_be_stale {
+                return true;
+            }
             if verdict == HandlerVerdict::ServerError {
                 state.discard_staged();
                 state.closed = true;

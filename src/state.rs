@@ -132,6 +132,9 @@ pub(crate) struct State {
     pub(crate) was_live: bool,
     /// What the response says to the browser.
     pub(crate) cookie: CookieEffect,
+    /// Whether that cookie has the id which the client has anyhow, as of a save before the response: it may
+    /// have been retired since, and would then push its successor out of the browser.
+    pub(crate) cookie_may_be_stale: bool,
     /// No more changes: the response was committed, or the request is gone.
     pub(crate) closed: bool,
     /// Counts changes, so that `update` sees whether another task of this request came in between.
@@ -186,6 +189,7 @@ impl State {
             wishes: Wishes::default(),
             brought_cookie: false,
             cookie: CookieEffect::Keep,
+            cookie_may_be_stale: false,
             closed: false,
             generation: 0,
         }

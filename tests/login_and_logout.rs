@@ -11,6 +11,7 @@ use axum::response::Result;
 use axum::routing::post;
 use cloakroom::testing::{Calls, Operation, Pause, PausingStore, TestResponse};
 use cloakroom::{Session, SessionStore};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 // Each test file uses its part of it.
@@ -35,6 +36,9 @@ on_every_store! {
     a_login_again_keeps_the_data_under_a_new_id,
     a_login_on_a_session_that_expired_during_the_request_takes_nothing_of_it_along,
     a_write_that_a_login_overtakes_is_dropped_without_a_cookie,
+    a_cookie_that_a_save_has_prepared_gives_way_to_a_later_login,
+    a_cookie_that_a_save_has_prepared_is_sent_where_nothing_came_between,
+    a_session_that_ended_after_its_login_is_not_given_to_the_browser,
     a_request_on_its_way_with_the_id_from_before_a_login_has_no_session_and_writes_nothing,
     the_id_from_before_a_login_is_unknown_once_the_grace_is_over,
     a_login_under_a_retired_id_makes_a_fresh_session,
@@ -493,6 +497,78 @@ async fn a_write_that_a_login_overtakes_is_dropped_without_a_cookie(setup: Setup
             assert_eq!(shown(&slow).await, "no session");
         }
     }
+}
+
+/// What the response of a handler sets that saves a persistent cookie, when the rest of it takes until
+/// after `meanwhile`.
+async fn persisted_before(
+    setup: Setup,
+    status: StatusCode,
+    meanwhile: impl AsyncFnOnce(&Client),
+) -> Vec<String> {
+    let (saved, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let persist = {
+        let (saved, go_on) = (saved.clone(), go_on.clone());
+        async move |session: Session| -> Result<StatusCode> {
+            session.persistent_cookie()?;
+            session.save().await?;
+            saved.notify_one();
+            go_on.notified().await;
+            Ok(status)
+        }
+    };
+    let routes = Router::new().route("/persist", post(persist));
+    let client = setup.client_with(setup.store.clone(), routes).await;
+    client.post("/set/a/1").await;
+    let window = client.new_window();
+    let persisted = tokio::spawn(async move { window.post("/persist").await });
+    saved.notified().await;
+    meanwhile(&client).await;
+    go_on.notify_one();
+    let response = persisted.await.unwrap().assert_status(status);
+    let lines = response.set_cookies();
+    lines.iter().map(|cookie| cookie.to_string()).collect()
+}
+
+async fn a_cookie_that_a_save_has_prepared_gives_way_to_a_later_login(setup: Setup) {
+    let log_in = async |client: &Client| {
+        client
+            .post("/login/alice")
+            .await
+            .assert_status(StatusCode::OK);
+    };
+    let cookies = persisted_before(setup, StatusCode::OK, log_in).await;
+    assert!(cookies.is_empty(), "it would push out that of the login");
+    let cookies =
+        persisted_before(crate::support::in_memory(), StatusCode::BAD_GATEWAY, log_in).await;
+    assert!(cookies.is_empty());
+}
+
+async fn a_cookie_that_a_save_has_prepared_is_sent_where_nothing_came_between(setup: Setup) {
+    let write = async |client: &Client| {
+        client.post("/add/n").await.assert_status(StatusCode::OK);
+    };
+    let cookies = persisted_before(setup, StatusCode::OK, write).await;
+    assert!(
+        cookies.len() == 1 && cookies[0].contains("Max-Age="),
+        "{cookies:?}"
+    );
+}
+
+async fn a_session_that_ended_after_its_login_is_not_given_to_the_browser(setup: Setup) {
+    let store = setup.store.clone();
+    let clock = setup.clock.clone();
+    let log_in = async move |session: Session| -> Result<()> {
+        session.login("alice").await?;
+        // The disabling of the user, from elsewhere, while the rest of the request takes its time.
+        store.delete(&session.handle().unwrap()).await.unwrap();
+        clock.advance(30 * MINUTE);
+        Ok(())
+    };
+    let routes = Router::new().route("/disabled", post(log_in));
+    let client = setup.client_with(setup.store.clone(), routes).await;
+    let response = client.post("/disabled").await.assert_status(StatusCode::OK);
+    assert!(response.set_cookies().is_empty());
 }
 
 async fn a_request_on_its_way_with_the_id_from_before_a_login_has_no_session_and_writes_nothing(

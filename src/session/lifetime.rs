@@ -74,6 +74,9 @@ impl Session {
     /// Does not count this request as activity: for a page that polls, which would otherwise keep a
     /// session alive that nobody is using.
     ///
+    /// It had better only read: where it changes a value, it writes the expiry that it loaded, and so undoes
+    /// the activity of a read that overlaps with it, until the next one.
+    ///
     /// # Errors
     ///
     /// When the session takes no changes.
