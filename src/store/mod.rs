@@ -40,7 +40,9 @@ mod error;
 mod file;
 #[cfg(feature = "memory")]
 mod memory;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -52,7 +54,9 @@ pub use self::error::{StoreError, StoreErrorKind};
 pub use self::file::{FileStore, FileStoreBuilder};
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::InvalidTableName;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;

@@ -1,11 +1,15 @@
 //! What the SQL stores share.
 
 use std::fmt;
+use std::sync::Arc;
 
-use sqlx::{ColumnIndex, Decode, Row, Type};
+use sqlx::{AssertSqlSafe, ColumnIndex, Decode, Row, SqlSafeStr, SqlStr, Type};
 
 use super::{Record, StoreError, Version};
 use crate::clock::{from_unix_millis, to_unix_millis};
+
+#[cfg(feature = "postgres")]
+pub(super) mod statement;
 
 /// The table of sessions, unless a store is given another name: one that no application's own table has by
 /// chance.
@@ -90,6 +94,11 @@ impl fmt::Display for InvalidTableName {
 }
 
 impl std::error::Error for InvalidTableName {}
+
+/// SQL into which nothing was formatted but a [`TableName`] and constants of ours. Cheap to clone.
+pub(super) fn sql_str(sql: String) -> SqlStr {
+    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
+}
 
 /// The columns of a record, in the order in which [`record`] reads them.
 pub(super) const RECORD_COLUMNS: &str = "version, created_at, expires_at, user_id, payload";
