@@ -1,5 +1,5 @@
 //! The stores on SQL servers keep the store contract.
-#![cfg(all(feature = "postgres", feature = "testing"))]
+#![cfg(all(feature = "postgres", feature = "mysql", feature = "testing"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/servers.rs"]
@@ -38,6 +38,21 @@ mod postgres_serializable {
         let store = place.store_on(place.pool_with(CONNECTIONS, options).await);
         store.migrate().await.unwrap();
         Guarded::new(store, place)
+    }
+
+    cloakroom::store_tests!(make_store);
+}
+
+/// MySQL or MariaDB.
+mod mysql {
+    use super::CONNECTIONS;
+    use super::sql::{Guarded, MySqlPlace};
+
+    async fn make_store() -> Guarded {
+        match MySqlPlace::new().await {
+            Some(place) => Guarded::new(place.migrated(CONNECTIONS).await, place),
+            None => Guarded::left_out(),
+        }
     }
 
     cloakroom::store_tests!(make_store);

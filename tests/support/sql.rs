@@ -5,9 +5,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use cloakroom::store::{
-    Handle, MemoryStore, Outcome, PostgresStore, Record, SessionStore, StoreError, Version,
-    async_trait,
+    Handle, MemoryStore, MySqlStore, Outcome, PostgresStore, Record, SessionStore, StoreError,
+    Version, async_trait,
 };
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection};
 use time::OffsetDateTime;
@@ -71,6 +72,76 @@ impl Drop for PostgresPlace {
         let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema);
         finally(async move {
             let mut connection = sqlx::PgConnection::connect_with(&options).await?;
+            sqlx::query(AssertSqlSafe(sql))
+                .execute(&mut connection)
+                .await?;
+            connection.close().await
+        });
+    }
+}
+
+/// A database of its own in MySQL or MariaDB, gone when it is dropped.
+pub(crate) struct MySqlPlace {
+    server: MySqlConnectOptions,
+    pub(crate) options: MySqlConnectOptions,
+    pub(crate) database: String,
+}
+
+impl MySqlPlace {
+    /// `None` where there is no server to test with.
+    pub(crate) async fn new() -> Option<Self> {
+        let url = servers::url("CLOAKROOM_TEST_MYSQL_URL")?;
+        let server: MySqlConnectOptions = url.parse().unwrap();
+        let database = unique_name();
+        let mut connection = sqlx::MySqlConnection::connect_with(&server).await.unwrap();
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {database}")))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        Some(Self {
+            options: server.clone().database(&database),
+            server,
+            database,
+        })
+    }
+
+    /// A pool as it is advised, with so many connections.
+    pub(crate) async fn pool(&self, connections: u32) -> MySqlPool {
+        self.pool_with(connections, self.options.clone()).await
+    }
+
+    pub(crate) async fn pool_with(
+        &self,
+        connections: u32,
+        options: MySqlConnectOptions,
+    ) -> MySqlPool {
+        MySqlPoolOptions::new()
+            .max_connections(connections)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .unwrap()
+    }
+
+    /// A store without a table as yet.
+    pub(crate) async fn store(&self, connections: u32) -> MySqlStore {
+        MySqlStore::new(self.pool(connections).await)
+    }
+
+    pub(crate) async fn migrated(&self, connections: u32) -> MySqlStore {
+        let store = self.store(connections).await;
+        store.migrate().await.unwrap();
+        store
+    }
+}
+
+impl Drop for MySqlPlace {
+    fn drop(&mut self) {
+        let options = self.server.clone();
+        let sql = format!("DROP DATABASE IF EXISTS {}", self.database);
+        finally(async move {
+            let mut connection = sqlx::MySqlConnection::connect_with(&options).await?;
             sqlx::query(AssertSqlSafe(sql))
                 .execute(&mut connection)
                 .await?;
