@@ -118,9 +118,8 @@ impl PostgresStore {
     /// Connects to the database of this URL, `postgres://user:password@host:port/database`.
     ///
     /// The pool has up to 10 connections, for one of which an operation waits up to 5 seconds; a
-    /// connection that was idle for a minute is tested before its use. The isolation level is
-    /// `READ COMMITTED`, whatever the database's default. Close it with `store.pool().close()` when the
-    /// program ends.
+    /// connection that was idle for a minute is tested before its use. Close it with
+    /// `store.pool().close()` when the program ends.
     ///
     /// # Errors
     ///
@@ -130,7 +129,6 @@ impl PostgresStore {
         let options: PgConnectOptions = url
             .parse()
             .map_err(|error| sql::failed("read the URL of the PostgreSQL database", error))?;
-        let options = options.options([("default_transaction_isolation", "read\\ committed")]);
         let pool = PgPoolOptions::new()
             .acquire_timeout(Self::ACQUIRE_TIMEOUT)
             .test_before_acquire(false)

@@ -189,7 +189,8 @@ pub(super) fn undecodable(
 pub(super) fn failed(doing: &str, error: sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::PoolTimedOut => StoreError::timed_out(format!(
-            "cannot {doing}: no connection of the pool became free within its acquire timeout"
+            "cannot {doing}: within its acquire timeout, the pool neither had a free connection nor could \
+             open one"
         )),
         error => StoreError::unavailable(format!("cannot {doing}"), error),
     }

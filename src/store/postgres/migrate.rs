@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{PostgresStore, StoreError, failed, qualified};
+use super::{PostgresStore, StoreError, TableName, failed, qualified};
 
 /// Name, type, and whether it is NOT NULL, of each column of the table.
 const COLUMNS: [(&str, &str, bool); 6] = [
@@ -14,7 +14,7 @@ const COLUMNS: [(&str, &str, bool); 6] = [
     ("payload", "bytea", true),
 ];
 
-/// The columns that are the first of an index.
+/// The columns that are the first of an index, the first of them of the primary key.
 const INDEXED: [&str; 3] = ["handle", "expires_at", "user_id"];
 
 /// Held by whoever makes a table of sessions: in a database, one at a time. "cloakroo", so that it is no
@@ -70,7 +70,10 @@ impl PostgresStore {
             .bind(ADVISORY_LOCK)
             .execute(&mut *transaction)
             .await?;
-        for statement in self.schema_statements() {
+        if let Some(schema) = &self.schema {
+            create_schema(&mut transaction, schema).await?;
+        }
+        for statement in self.table_statements() {
             sqlx::query(AssertSqlSafe(statement))
                 .execute(&mut *transaction)
                 .await?;
@@ -78,14 +81,10 @@ impl PostgresStore {
         transaction.commit().await
     }
 
-    fn schema_statements(&self) -> Vec<String> {
+    fn table_statements(&self) -> [String; 3] {
         let name = self.table.as_str();
         let table = self.qualified_table();
-        let schema = self
-            .schema
-            .as_ref()
-            .map(|schema| format!(r#"CREATE SCHEMA IF NOT EXISTS "{}""#, schema.as_str()));
-        let table_and_indexes = [
+        [
             // User ids are compared byte by byte, and their index does not depend on a collation, which
             // another version of the operating system may order differently.
             format!(
@@ -103,8 +102,7 @@ impl PostgresStore {
                 r#"CREATE INDEX IF NOT EXISTS "{name}_user_id" ON {table} (user_id)
                 WHERE user_id IS NOT NULL"#
             ),
-        ];
-        schema.into_iter().chain(table_and_indexes).collect()
+        ]
     }
 
     async fn refuse_a_replica(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
@@ -146,7 +144,7 @@ impl PostgresStore {
         let indexed: Vec<String> = sqlx::query_scalar(
             "SELECT attname::text FROM pg_index JOIN pg_attribute
             ON attrelid = indrelid AND attnum = indkey[0]
-            WHERE indrelid = to_regclass($1) AND indisvalid",
+            WHERE indrelid = to_regclass($1) AND indisvalid AND (attname <> 'handle' OR indisprimary)",
         )
         .bind(self.qualified_table())
         .fetch_all(connection)
@@ -175,6 +173,21 @@ impl PostgresStore {
             "its columns or indexes are others; choose another name by with_table",
         )
     }
+}
+
+/// Asks first: the statement wants the right to create schemas, even where it has nothing to do.
+async fn create_schema(connection: &mut PgConnection, schema: &TableName) -> sqlx::Result<()> {
+    let schema = format!(r#""{}""#, schema.as_str());
+    let is_there: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+        .bind(&schema)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !is_there {
+        sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {schema}")))
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
 }
 
 fn migration_failed(error: sqlx::Error) -> StoreError {
