@@ -1,6 +1,6 @@
 //! The stores on SQL servers keep the store contract.
 #![cfg(all(feature = "postgres", feature = "mysql", feature = "testing"))]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "support/servers.rs"]
 mod servers;

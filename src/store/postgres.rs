@@ -384,10 +384,13 @@ impl Statements {
             delete: sql_str(format!("DELETE FROM {table} WHERE handle = $1")),
             // The array is made once, so no plan deletes more than the limit, as one that runs a
             // subquery again could. A row that was extended after the array was made is found by the
-            // condition around it, which is checked on the newest version of the row, under its lock.
+            // condition around it, which is checked on the newest version of the row, under its lock;
+            // it adds 0, since otherwise a plan may go through all that has expired by the index, and
+            // pick out these.
+            //
             // Not SKIP LOCKED: then a sweep would say that nothing is left when all is locked.
             delete_expired: sql_str(format!(
-                "DELETE FROM {table} WHERE expires_at <= $1 AND handle = ANY (ARRAY(
+                "DELETE FROM {table} WHERE expires_at + 0 <= $1 AND handle = ANY (ARRAY(
                     SELECT handle FROM {table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
                 ))"
             )),

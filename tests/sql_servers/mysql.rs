@@ -290,6 +290,34 @@ async fn in_table_of_its_own(place: &MySqlPlace) -> MySqlStore {
     store
 }
 
+/// Waits until a statement on this table waits for another one, and returns it.
+///
+/// By what InnoDB says of itself: `information_schema.innodb_trx` is a copy that grows old while it is asked.
+async fn waiting_statement(pool: &MySqlPool, table: &str) -> String {
+    let mut statement = None;
+    wait_until(async || {
+        let status = sqlx::raw_sql("SHOW ENGINE INNODB STATUS")
+            .fetch_one(pool)
+            .await
+            .unwrap();
+        let status: String = sqlx::Row::get(&status, "Status");
+        statement = status
+            .split("---TRANSACTION ")
+            .filter(|transaction| transaction.contains("LOCK WAIT"))
+            .find_map(|transaction| {
+                let from = transaction
+                    .find("UPDATE `")
+                    .or(transaction.find("DELETE FROM `"))?;
+                let to = from + transaction[from..].find("\n-------")?;
+                let statement = &transaction[from..to];
+                statement.contains(table).then(|| statement.to_owned())
+            });
+        statement.is_some()
+    })
+    .await;
+    statement.unwrap()
+}
+
 /// What another one does to the row while an operation waits for it.
 async fn while_it_waits<T>(
     place: &MySqlPlace,
@@ -304,13 +332,8 @@ async fn while_it_waits<T>(
         .execute(&mut *transaction)
         .await
         .unwrap();
-    let waiting = format!(
-        "SELECT count(*) FROM information_schema.innodb_trx
-        WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE '%{}%'",
-        place.database
-    );
     let watch = async {
-        wait_until(async || ask(&other, &waiting).await > 0).await;
+        waiting_statement(&other, &place.database).await;
         if commits {
             transaction.commit().await.unwrap();
         } else {
@@ -420,24 +443,40 @@ async fn reading_waits_for_nobody() {
     assert!(store.load(&HANDLE).await.unwrap().is_none());
 }
 
-/// Writers of one handle that each wait for the one before get into deadlocks.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deadlock_is_nobodys_error() {
+#[tokio::test]
+async fn a_statement_that_is_rolled_back_in_a_deadlock_is_run_again() {
     let place = place!();
-    let store = place.migrated(16).await;
-    let writers = (0..16).map(|writer| {
-        let store = store.clone();
-        async move {
-            for round in 0..50 {
-                if (writer + round) % 3 == 0 {
-                    store.delete(&HANDLE).await.unwrap();
-                } else if let Err(error) = store.create(&HANDLE, &record(1, NOW)).await {
-                    assert_eq!(error.kind(), StoreErrorKind::HandleInUse, "{error:?}");
-                }
-            }
-        }
-    });
-    at_once(writers.collect()).await;
+    let store = in_table_of_its_own(&place).await;
+    store
+        .create(&HANDLE, &record(1, NOW - 2 * HOUR))
+        .await
+        .unwrap();
+    store.create(&OTHER, &record(1, NOW - HOUR)).await.unwrap();
+    let other = place.pool(2).await;
+    let mut transaction = other.begin().await.unwrap();
+    let table = &place.database;
+    let lock = |handle| format!("SELECT 1 FROM {table} WHERE handle = X'{handle}' FOR UPDATE");
+    // The server rolls back the one that has changed fewer rows.
+    let mut changes = format!("{}; ", lock(OTHER));
+    for number in 0..100_u8 {
+        let handle = Handle::from_bytes([100 + number; 16]);
+        changes += &format!("INSERT INTO {table} VALUES (X'{handle}', 1, 0, {NOW}, NULL, '');");
+    }
+    sqlx::raw_sql(AssertSqlSafe(changes))
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let get_in_its_way = async {
+        waiting_statement(&other, table).await;
+        sqlx::raw_sql(AssertSqlSafe(lock(HANDLE)))
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        transaction.rollback().await.unwrap();
+    };
+    let sweep = store.delete_expired(now(), 10);
+    let (deleted, ()) = without_hanging(async { tokio::join!(sweep, get_in_its_way) }).await;
+    assert_eq!(deleted.unwrap(), 2);
 }
 
 #[tokio::test]
@@ -521,4 +560,101 @@ async fn a_closed_connection_is_an_error_once() {
     let error = store.load(&HANDLE).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert_eq!(without_hanging(store.load(&HANDLE)).await.unwrap(), None);
+}
+
+/// The plan of an operation, by its own statement: the server says what that is while it waits.
+async fn plan<T>(
+    place: &MySqlPlace,
+    store: &MySqlStore,
+    operation: impl AsyncFnOnce(MySqlStore) -> T,
+) -> Vec<(String, String)> {
+    let other = place.pool(2).await;
+    let mut transaction = other.begin().await.unwrap();
+    let lock = format!("SELECT 1 FROM {} FOR UPDATE", place.database);
+    sqlx::raw_sql(AssertSqlSafe(lock))
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let find = async {
+        let statement = waiting_statement(&other, &place.database).await;
+        transaction.rollback().await.unwrap();
+        statement
+    };
+    let (_, statement) =
+        without_hanging(async { tokio::join!(operation(store.clone()), find) }).await;
+    // The values of a statement that was prepared are not said.
+    let statement = statement
+        .replace("handle = ?", "handle = X'07'")
+        .replace("expires_at <= ?", &format!("expires_at <= {NOW}"))
+        .replace('?', "7");
+    explain(&other, &format!("EXPLAIN {statement}")).await
+}
+
+/// Key and remarks of each table of a plan.
+async fn explain(pool: &MySqlPool, sql: &str) -> Vec<(String, String)> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .fetch_all(pool)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let text =
+                |column| sqlx::Row::get::<Option<String>, _>(row, column).unwrap_or_default();
+            (text("key"), text("Extra"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_sweep_goes_over_the_index_and_every_change_over_the_key() {
+    let place = place!();
+    let store = in_table_of_its_own(&place).await;
+    let table = &place.database;
+    let small = Record {
+        payload: [0][..].into(),
+        ..record(1, NOW + HOUR)
+    };
+    store.create(&HANDLE, &small).await.unwrap();
+    // With one row, a scan of the table is cheap, and with many it is not.
+    for rows in [1, 10_000] {
+        if rows > 1 {
+            run(
+                store.pool(),
+                &format!(
+                    "CREATE TABLE digits SELECT 0 AS n UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3
+                    UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7
+                    UNION ALL SELECT 8 UNION ALL SELECT 9;
+                    INSERT INTO {table} SELECT UNHEX(MD5(n)), 1, 0, {NOW} - 560000 + n * 1000,
+                    CONCAT('user ', n), '' FROM (
+                        SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n AS n
+                        FROM digits AS a, digits AS b, digits AS c, digits AS d
+                    ) AS numbers;
+                    ANALYZE TABLE {table}"
+                ),
+            )
+            .await;
+        }
+        let update = plan(&place, &store, async |store| {
+            store.update(&HANDLE, &small, v(1), now()).await.unwrap()
+        })
+        .await;
+        let touch = plan(&place, &store, async |store| {
+            store.touch(&HANDLE, now(), v(1), now()).await.unwrap()
+        })
+        .await;
+        for plan in [update, touch] {
+            assert_eq!(plan.len(), 1, "{rows} rows: {plan:?}");
+            assert_eq!(plan[0].0, "PRIMARY", "{rows} rows: {plan:?}");
+        }
+    }
+    let sweep = plan(&place, &store, async |store| {
+        assert_eq!(store.delete_expired(now(), 100).await.unwrap(), 100);
+    })
+    .await;
+    let key = format!("{table}_expires_at");
+    assert_eq!(sweep, [(key, "Using where".to_owned())]);
+
+    let by_user = format!("EXPLAIN SELECT handle FROM {table} WHERE user_id = 'user 7'");
+    let by_user = explain(store.pool(), &by_user).await;
+    assert_eq!(by_user[0].0, format!("{table}_user_id"));
 }

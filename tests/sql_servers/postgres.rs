@@ -514,3 +514,135 @@ async fn a_closed_connection_is_an_error_once() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert_eq!(without_hanging(store.load(&HANDLE)).await.unwrap(), None);
 }
+
+/// The statement that a connection of the store ran last.
+async fn last_statement(store: &PostgresStore, pool: &PgPool) -> String {
+    // The store's only connection is in the pool again, and so is done with what the pool sends by itself.
+    wait_until(async || store.pool().num_idle() == 1).await;
+    let schema = store_schema(store);
+    sqlx::query_scalar(
+        "SELECT query FROM pg_stat_activity
+        WHERE query LIKE '%' || $1 || '%' AND pid <> pg_backend_pid()",
+    )
+    .bind(schema)
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+fn store_schema(store: &PostgresStore) -> String {
+    let text = format!("{store:?}");
+    text.split('"').nth(1).unwrap().to_owned()
+}
+
+async fn plan(pool: &PgPool, statement: &str, arguments: &str, mode: &str) -> String {
+    let mut connection = pool.acquire().await.unwrap();
+    let sql = format!("SET plan_cache_mode = {mode}; PREPARE it AS {statement}");
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let sql = format!("EXPLAIN EXECUTE it ({arguments})");
+    let lines: Vec<String> = sqlx::raw_sql(AssertSqlSafe(sql))
+        .fetch_all(&mut *connection)
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| sqlx::Row::get(row, 0))
+        .collect();
+    sqlx::raw_sql("DEALLOCATE it")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn a_sweep_goes_over_the_index_and_every_other_operation_over_the_key() {
+    let place = place!();
+    let store = place.migrated(1).await;
+    let pool = place.pool(1).await;
+    run(
+        &pool,
+        &format!(
+            "INSERT INTO {0} SELECT decode(md5(n::text), 'hex'), 1, 0, {NOW} + n * 1000, 'user ' || n, '\\x00'
+            FROM generate_series(-500, 20000) AS n; ANALYZE {0}",
+            place.table()
+        ),
+    )
+    .await;
+    let handle = format!("'\\x{HANDLE}'");
+    let new = record(2, NOW + HOUR);
+    store.create(&HANDLE, &new).await.unwrap();
+
+    store.update(&HANDLE, &new, v(2), now()).await.unwrap();
+    let update = last_statement(&store, &pool).await;
+    let arguments = format!("{handle}, 2, {NOW}, 3, {NOW}, {NOW}, 'user', '\\x00'");
+    let update = plan(&pool, &update, &arguments, "auto").await;
+    store.touch(&HANDLE, now(), v(2), now()).await.unwrap();
+    let touch = last_statement(&store, &pool).await;
+    let touch = plan(&pool, &touch, &format!("{handle}, 2, {NOW}, {NOW}"), "auto").await;
+    store.load(&HANDLE).await.unwrap();
+    let load = last_statement(&store, &pool).await;
+    let load = plan(&pool, &load, &handle, "auto").await;
+    store.delete(&HANDLE).await.unwrap();
+    let delete = last_statement(&store, &pool).await;
+    let delete = plan(&pool, &delete, &handle, "auto").await;
+    for plan in [&update, &touch, &load, &delete] {
+        assert!(plan.contains("cloakroom_sessions_pkey"), "{plan}");
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+    }
+
+    assert_eq!(store.delete_expired(now(), 10).await.unwrap(), 10);
+    let sweep = last_statement(&store, &pool).await;
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        let plan = plan(&pool, &sweep, &format!("{NOW}, 100"), mode).await;
+        assert!(
+            plan.contains("Index Scan using cloakroom_sessions_expires_at"),
+            "{plan}"
+        );
+        assert!(plan.contains("cloakroom_sessions_pkey"), "{plan}");
+        assert!(
+            !plan.contains("Seq Scan") && !plan.contains("Sort"),
+            "{plan}"
+        );
+    }
+
+    let by_user = format!("SELECT handle FROM {} WHERE user_id = $1", place.table());
+    let plan = plan(&pool, &by_user, "'user 7'", "auto").await;
+    assert!(plan.contains("cloakroom_sessions_user_id"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_statement_that_is_rolled_back_in_a_deadlock_is_run_again() {
+    let place = place!();
+    place.migrated(1).await;
+    // Of two in a deadlock, the one that waits for longer than this finds out, and is rolled back.
+    let options = place.options.clone().options([("deadlock_timeout", "1s")]);
+    let store = place.store_on(place.pool_with(1, options).await);
+    for handle in [HANDLE, OTHER] {
+        store.create(&handle, &record(1, NOW - HOUR)).await.unwrap();
+    }
+    let other = place.pool(2).await;
+    let mut transaction = other.begin().await.unwrap();
+    let lock = |handle| {
+        let table = place.table();
+        format!("SELECT FROM {table} WHERE handle = '\\x{handle}' FOR UPDATE")
+    };
+    let first = format!("SET LOCAL deadlock_timeout = '1h'; {}", lock(OTHER));
+    sqlx::raw_sql(AssertSqlSafe(first))
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let get_in_its_way = async {
+        wait_for_a_waiting_statement(&place, &other).await;
+        sqlx::raw_sql(AssertSqlSafe(lock(HANDLE)))
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        transaction.rollback().await.unwrap();
+    };
+    let sweep = store.delete_expired(now(), 10);
+    let (deleted, ()) = without_hanging(async { tokio::join!(sweep, get_in_its_way) }).await;
+    assert_eq!(deleted.unwrap(), 2);
+}

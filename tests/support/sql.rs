@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloakroom::store::{
     Handle, MemoryStore, MySqlStore, Outcome, PostgresStore, Record, SessionStore, StoreError,
@@ -161,12 +162,13 @@ fn finally(future: impl Future<Output = sqlx::Result<()>> + Send + 'static) {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(future)
+        // A test that failed may have left a transaction open, which this would wait for.
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), future).await })
     });
     let result = cleanup.join().unwrap();
     // A test that failed says more than what comes of it.
     if !std::thread::panicking() {
-        result.unwrap();
+        result.expect("the test left a transaction open").unwrap();
     }
 }
 
