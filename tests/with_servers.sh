@@ -7,6 +7,8 @@
 # - does nothing if the variable is set that says where the server is: the tests then use that one;
 # - starts a server on a free port of 127.0.0.1, with its data below FOLDER, and waits until it answers;
 # - puts its process id into SERVER_PIDS, and exports the variable.
+#
+# A test that needs a server of its own sources this file for its functions.
 set -euo pipefail
 
 tests=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
@@ -65,6 +67,8 @@ stop_servers() {
     rm -rf "$folder"
     exit "$status"
 }
+
+[[ ${BASH_SOURCE[0]} == "$0" ]] || return 0
 
 folder=$(mktemp -d)
 chmod 755 "$folder"

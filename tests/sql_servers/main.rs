@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-#[path = "../support/proxy.rs"]
+#[path = "../support/counting_proxy.rs"]
 mod proxy;
 #[path = "../support/servers.rs"]
 mod servers;
