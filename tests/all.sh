@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test. On a Debian with Rust it first installs what is missing, so it asks for root or sudo once.
 #
-# Plain `cargo test --all-features` runs all but the tests that need a browser, and says so.
+# Plain `cargo test --all-features` runs all but the tests that need a browser or a server, and says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,6 +9,8 @@ missing=()
 command -v cc >/dev/null || missing+=(build-essential)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v chromedriver >/dev/null || missing+=(chromium-driver)
+command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null || missing+=(mariadb-server)
 
 if ((${#missing[@]})); then
     sudo=()
@@ -21,4 +23,4 @@ fi
 # A suite whose browser or server is missing fails, instead of being left out.
 export CLOAKROOM_TEST_EVERYTHING=1
 
-cargo test --all-features "$@"
+tests/with_servers.sh cargo test --all-features "$@"

@@ -1,11 +1,15 @@
 //! What the SQL stores share.
 
 use std::fmt;
+use std::sync::Arc;
 
-use sqlx::{ColumnIndex, Decode, Row, Type};
+use sqlx::{AssertSqlSafe, ColumnIndex, Decode, Row, SqlSafeStr, SqlStr, Type};
 
 use super::{Record, StoreError, Version};
 use crate::clock::{from_unix_millis, to_unix_millis};
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod statement;
 
 /// The table of sessions, unless a store is given another name: one that no application's own table has by
 /// chance.
@@ -91,14 +95,23 @@ impl fmt::Display for InvalidTableName {
 
 impl std::error::Error for InvalidTableName {}
 
+/// SQL into which nothing was formatted but a [`TableName`] and constants of ours. Cheap to clone.
+pub(super) fn sql_str(sql: String) -> SqlStr {
+    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
+}
+
 /// The columns of a record, in the order in which [`record`] reads them.
 pub(super) const RECORD_COLUMNS: &str = "version, created_at, expires_at, user_id, payload";
+
+/// The place of the user id among these.
+pub(super) const USER_ID: usize = 3;
 
 /// The record of a row of [`RECORD_COLUMNS`].
 ///
 /// # Errors
 ///
 /// [`StoreError::undecodable`] where a column is NULL that must not be, or holds what is not of its type.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(super) fn record<'r, R>(row: &'r R) -> Result<Record, StoreError>
 where
     R: Row,
@@ -107,11 +120,22 @@ where
     &'r str: Decode<'r, R::Database> + Type<R::Database>,
     &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
 {
+    record_of(row, optional(row, USER_ID)?)
+}
+
+/// The same, for an engine whose user ids are no text to the driver.
+pub(super) fn record_of<'r, R>(row: &'r R, user_id: Option<&str>) -> Result<Record, StoreError>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+{
     Ok(Record {
         version: version(required(row, 0)?),
         created_at: time(required(row, 1)?)?,
         expires_at: time(required(row, 2)?)?,
-        user_id: optional::<&str, R>(row, 3)?.map(Into::into),
+        user_id: user_id.map(Into::into),
         payload: required::<&[u8], R>(row, 4)?.into(),
     })
 }
@@ -144,7 +168,7 @@ where
     optional(row, column)?.ok_or_else(|| undecodable("a column that cannot be NULL is NULL"))
 }
 
-fn optional<'r, T, R>(row: &'r R, column: usize) -> Result<Option<T>, StoreError>
+pub(super) fn optional<'r, T, R>(row: &'r R, column: usize) -> Result<Option<T>, StoreError>
 where
     R: Row,
     usize: ColumnIndex<R>,
@@ -165,7 +189,8 @@ pub(super) fn undecodable(
 pub(super) fn failed(doing: &str, error: sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::PoolTimedOut => StoreError::timed_out(format!(
-            "cannot {doing}: no connection of the pool became free within its acquire timeout"
+            "cannot {doing}: within its acquire timeout, the pool neither had a free connection nor could \
+             open one"
         )),
         error => StoreError::unavailable(format!("cannot {doing}"), error),
     }

@@ -10,10 +10,10 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr, Sqlite, TypeInfo, ValueRef};
+use sqlx::{Row, SqlStr, Sqlite, TypeInfo, ValueRef};
 use time::OffsetDateTime;
 
-use super::sql::{self, InvalidTableName, RECORD_COLUMNS, TableName};
+use super::sql::{self, InvalidTableName, RECORD_COLUMNS, TableName, sql_str};
 use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait};
 use crate::clock::to_unix_millis;
 
@@ -357,11 +357,6 @@ impl Statements {
             )),
         }
     }
-}
-
-/// SQL into which nothing was formatted but a [`TableName`] and constants of ours. Cheap to clone.
-fn sql_str(sql: String) -> SqlStr {
-    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }
 
 fn decode(row: &SqliteRow) -> Result<Record, StoreError> {

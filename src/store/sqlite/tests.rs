@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::task::Poll;
 
+use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteJournalMode;
 use tempfile::TempDir;
 use tokio::sync::Barrier;

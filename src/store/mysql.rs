@@ -1,0 +1,499 @@
+//! Sessions in a MySQL or MariaDB database.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::mysql::{
+    MySqlArguments, MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlPoolOptions,
+    MySqlQueryResult, MySqlRow,
+};
+use sqlx::query::Query;
+use sqlx::{Connection, Executor, MySql, SqlStr};
+use time::OffsetDateTime;
+
+use super::sql::statement::{self, Dialect, Running};
+use super::sql::{self, InvalidTableName, RECORD_COLUMNS, TableName, USER_ID, sql_str};
+use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait};
+use crate::clock::to_unix_millis;
+
+mod migrate;
+
+/// Keeps sessions in a MySQL 8 or MariaDB database, for any number of nodes.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cloakroom::SessionLayer;
+/// use cloakroom::store::MySqlStore;
+///
+/// let store = MySqlStore::connect("mysql://app@db.internal/app").await?;
+/// store.migrate().await?;
+/// let sessions = SessionLayer::new(store);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A clone shares the pool. Every operation is one statement, which commits by itself, and one round trip;
+/// so none is half done when its future is dropped. The exception is an update or a touch of a session that
+/// is no longer there: the server's answer does not tell that for sure from what a proxy may have left out
+/// of it, so a second statement looks. An operation that is dropped while its statement runs goes on in a
+/// task for up to 5 seconds, so that its connection can be used again. Statements are prepared once for
+/// each connection, which takes one round trip more the first time.
+///
+/// Nothing rests on the isolation level. A statement that the server rolls back since it was in a deadlock
+/// with another is run again. Where sweeps and requests get in each other's way, `READ COMMITTED` locks
+/// less than the default: under `REPEATABLE READ`, a sweep also locks the gaps between the rows that it deletes,
+/// and the row that expires next, until its batch is done. Reading waits for neither.
+///
+/// # Your own pool
+///
+/// [`connect`](Self::connect) makes a pool that suits; [`new`](Self::new) takes yours as it is. What to set:
+///
+/// - **`test_before_acquire(false)`.** By default sqlx asks the server before each use of a connection
+///   whether it is still there, which is a round trip more. Without that, the first use of a
+///   connection that broke meanwhile fails. `connect`'s pool asks where the connection was idle for a
+///   minute, by `before_acquire`.
+/// - **`acquire_timeout`**, 30 seconds by default: how long an operation waits for a free connection, and
+///   for the server to accept one. The session layer's own
+///   [time limit](crate::SessionLayerBuilder::store_timeout) is usually shorter.
+/// - **`max_connections`**, 10 by default, times the number of nodes, has to stay below the server's
+///   `max_connections`. An operation has its connection for the time of two round trips, so a few
+///   connections serve thousands of requests a second. **`min_connections`** keeps some open, so that no
+///   request waits for one to be opened. **`max_lifetime`** and **`idle_timeout`** have to stay below the
+///   server's `wait_timeout`.
+/// - **TLS.** sqlx encrypts only if it is built with one of its `tls-` features: add it to your own
+///   dependency on sqlx, and set `ssl-mode=VERIFY_IDENTITY` with `ssl-ca` in the URL. Without it, the data of
+///   sessions can be read, and changed, on the way; and MySQL 8's default way to log in needs it, or
+///   sqlx's feature `mysql-rsa`.
+/// - **No `autocommit = 0`**: nothing would ever be committed. [`migrate`](Self::migrate) refuses it.
+///
+/// # Durability
+///
+/// A logout that was acknowledged has to hold after a crash of the server: otherwise the session would be
+/// open again. That takes `innodb_flush_log_at_trx_commit = 1`, which is the default, and `sync_binlog = 1`
+/// where there is a binary log, which is the default of MySQL and not of MariaDB; for a failover to a
+/// replica, it takes semi-synchronous replication as well.
+///
+/// # Replicas and clusters
+///
+/// Give it the primary alone, and to a proxy a rule that does not send reads elsewhere. A replica lags: it
+/// would still open a session that had ended. `migrate` refuses a server that is read-only. Where a server has
+/// become so, writes fail, and the connection is closed, so that the next one can lead to the new primary.
+/// In a Galera cluster, other nodes lag, too: set `wsrep_sync_wait = 1`, or use one node.
+#[derive(Clone)]
+pub struct MySqlStore {
+    pool: MySqlPool,
+    table: TableName,
+    statements: Arc<Statements>,
+}
+
+impl MySqlStore {
+    /// How long an operation waits for a connection, in a pool of [`connect`](Self::connect)'s.
+    const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// After how long without use a connection is tested, in a pool of `connect`'s.
+    const TEST_AFTER: Duration = Duration::from_secs(60);
+
+    /// What the columns hold at most: a server whose `sql_mode` is not strict cuts the rest off.
+    const MAX_USER_ID_BYTES: usize = 255;
+    const MAX_PAYLOAD_BYTES: usize = (1 << 24) - 1;
+
+    /// Keeps sessions in this pool's database, in the table `cloakroom_sessions`.
+    ///
+    /// Call [`migrate`](Self::migrate) before the first use. What to look out for in the pool's options
+    /// stands [above](Self#your-own-pool).
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use cloakroom::store::MySqlStore;
+    /// use sqlx::mysql::MySqlPoolOptions;
+    ///
+    /// let pool = MySqlPoolOptions::new()
+    ///     .max_connections(20)
+    ///     .test_before_acquire(false)
+    ///     .connect("mysql://app@db.internal/app")
+    ///     .await?;
+    /// let store = MySqlStore::new(pool);
+    /// store.migrate().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(pool: MySqlPool) -> Self {
+        Self::with_checked_table(pool, TableName::default())
+    }
+
+    /// Connects to the database of this URL, `mysql://user:password@host:port/database`.
+    ///
+    /// The pool has up to 10 connections, for one of which an operation waits up to 5 seconds; a
+    /// connection that was idle for a minute is tested before its use. Close it with
+    /// `store.pool().close()` when the program ends.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is none, or the server does not accept a connection within 5 seconds.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        // The error does not say the URL, in which there may be a password.
+        let options: MySqlConnectOptions = url
+            .parse()
+            .map_err(|error| sql::failed("read the URL of the MySQL database", error))?;
+        let pool = MySqlPoolOptions::new()
+            .acquire_timeout(Self::ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > Self::TEST_AFTER {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|error| failed("connect to MySQL", error))?;
+        Ok(Self::new(pool))
+    }
+
+    /// Keeps sessions in a table of another name: 1 to 48 ASCII letters, digits and underscores. Whether upper
+    /// and lower case are distinguished is the server's choice.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use cloakroom::store::MySqlStore;
+    ///
+    /// let store = MySqlStore::connect("mysql://app@db.internal/app").await?;
+    /// let store = store.with_table("admin_sessions")?;
+    /// assert!(store.with_table("admin sessions").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the name has another character, begins with a digit, or is empty or too long.
+    pub fn with_table(self, name: &str) -> Result<Self, InvalidTableName> {
+        let table = TableName::parse(name)?;
+        Ok(Self::with_checked_table(self.pool, table))
+    }
+
+    /// The pool in which the sessions are kept.
+    pub fn pool(&self) -> &MySqlPool {
+        &self.pool
+    }
+
+    fn with_checked_table(pool: MySqlPool, table: TableName) -> Self {
+        let statements = Arc::new(Statements::new(&table));
+        Self {
+            pool,
+            table,
+            statements,
+        }
+    }
+
+    /// Runs a statement to its end, and says what it did.
+    async fn execute(
+        &self,
+        query: impl Fn() -> MySqlQuery + Send + Sync,
+    ) -> sqlx::Result<MySqlQueryResult> {
+        statement::run(&self.pool, || {
+            let query = query();
+            move |connection| -> Running<'_, _> { connection.execute(query) }
+        })
+        .await
+    }
+
+    /// Runs a statement to its end, and returns its rows.
+    async fn fetch(
+        &self,
+        query: impl Fn() -> MySqlQuery + Send + Sync,
+    ) -> sqlx::Result<Vec<MySqlRow>> {
+        statement::run(&self.pool, || {
+            let query = query();
+            move |connection| -> Running<'_, _> { connection.fetch_all(query) }
+        })
+        .await
+    }
+
+    /// Runs an `update` or a `touch`.
+    ///
+    /// sqlx has the server count the rows that were found, and not only those that are different afterwards.
+    async fn change(
+        &self,
+        doing: &str,
+        handle: &Handle,
+        now: OffsetDateTime,
+        query: impl Fn() -> MySqlQuery + Send + Sync,
+    ) -> Result<Outcome, StoreError> {
+        let result = self
+            .execute(query)
+            .await
+            .map_err(|error| failed(doing, error))?;
+        match (result.rows_affected(), result.last_insert_id()) {
+            (0, OTHER_VERSION) => Ok(Outcome::Conflict),
+            (0, EXPIRED) => Ok(Outcome::Missing),
+            (0, _) => self.look(doing, handle, now).await,
+            _ => Ok(Outcome::Done),
+        }
+    }
+
+    /// What there is of a session that was not found by an `update` or a `touch`.
+    ///
+    /// A second statement is as good as one here. The first had no effect, so what this one finds is true of
+    /// the whole operation at the moment when it looks: no live row is `Missing`, and a live row is
+    /// `Conflict`, to which the caller answers by loading it again.
+    async fn look(
+        &self,
+        doing: &str,
+        handle: &Handle,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        let live = self
+            .fetch(|| {
+                query(&self.statements.is_live)
+                    .bind(&handle.as_bytes()[..])
+                    .bind(to_unix_millis(now))
+            })
+            .await
+            .map_err(|error| failed(doing, error))?;
+        Ok(match live.as_slice() {
+            [] => Outcome::Missing,
+            _ => Outcome::Conflict,
+        })
+    }
+
+    /// See [`MAX_USER_ID_BYTES`](Self::MAX_USER_ID_BYTES).
+    fn refuse_to_cut(doing: &str, record: &Record) -> Result<(), StoreError> {
+        let user_id_bytes = record.user_id.as_ref().map_or(0, |user_id| user_id.len());
+        let (what, limit) = if user_id_bytes > Self::MAX_USER_ID_BYTES {
+            ("user id", Self::MAX_USER_ID_BYTES)
+        } else if record.payload.len() > Self::MAX_PAYLOAD_BYTES {
+            ("payload", Self::MAX_PAYLOAD_BYTES)
+        } else {
+            return Ok(());
+        };
+        Err(StoreError::unavailable(
+            format!("cannot {doing}"),
+            format!("its {what} has more than {limit} bytes"),
+        ))
+    }
+}
+
+#[async_trait]
+impl SessionStore for MySqlStore {
+    async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
+        const DOING: &str = "create a session in MySQL";
+        Self::refuse_to_cut(DOING, record)?;
+        self.execute(|| {
+            query(&self.statements.create)
+                .bind(&handle.as_bytes()[..])
+                .bind(sql::version_bits(record.version))
+                .bind(to_unix_millis(record.created_at))
+                .bind(to_unix_millis(record.expires_at))
+                .bind(record.user_id.as_deref().map(str::as_bytes))
+                .bind(&record.payload[..])
+        })
+        .await
+        .map_err(|error| {
+            if sql::is_unique_violation(&error) {
+                StoreError::handle_in_use()
+            } else {
+                failed(DOING, error)
+            }
+        })?;
+        Ok(())
+    }
+
+    async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
+        self.fetch(|| query(&self.statements.load).bind(&handle.as_bytes()[..]))
+            .await
+            .map_err(|error| failed("load a session from MySQL", error))?
+            .first()
+            .map(decode)
+            .transpose()
+    }
+
+    async fn update(
+        &self,
+        handle: &Handle,
+        record: &Record,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        const DOING: &str = "update a session in MySQL";
+        Self::refuse_to_cut(DOING, record)?;
+        self.change(DOING, handle, now, || {
+            query(&self.statements.update)
+                .bind(sql::version_bits(record.version))
+                .bind(to_unix_millis(record.created_at))
+                .bind(to_unix_millis(record.expires_at))
+                .bind(record.user_id.as_deref().map(str::as_bytes))
+                .bind(&record.payload[..])
+                .bind(&handle.as_bytes()[..])
+                .bind(to_unix_millis(now))
+                .bind(sql::version_bits(expected))
+        })
+        .await
+    }
+
+    async fn touch(
+        &self,
+        handle: &Handle,
+        expires_at: OffsetDateTime,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        self.change("touch a session in MySQL", handle, now, || {
+            query(&self.statements.touch)
+                .bind(to_unix_millis(expires_at))
+                .bind(&handle.as_bytes()[..])
+                .bind(to_unix_millis(now))
+                .bind(sql::version_bits(expected))
+        })
+        .await
+    }
+
+    async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
+        let result = self
+            .execute(|| query(&self.statements.delete).bind(&handle.as_bytes()[..]))
+            .await
+            .map_err(|error| failed("delete a session from MySQL", error))?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
+        let grace = i64::try_from(SWEEP_GRACE.as_millis()).unwrap_or(i64::MAX);
+        let result = self
+            .execute(|| {
+                query(&self.statements.delete_expired)
+                    .bind(to_unix_millis(now).saturating_sub(grace))
+                    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            })
+            .await
+            .map_err(|error| failed("delete expired sessions from MySQL", error))?;
+        Ok(usize::try_from(result.rows_affected()).unwrap_or(usize::MAX))
+    }
+}
+
+impl fmt::Debug for MySqlStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MySqlStore")
+            .field("table", &self.table.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+type MySqlQuery = Query<'static, MySql, MySqlArguments>;
+
+fn query(sql: &SqlStr) -> MySqlQuery {
+    sqlx::query(sql.clone())
+}
+
+/// How an `update` or a `touch` judges the row of its key. What it found comes back as the last insert id,
+/// which is the only number that an UPDATE can send besides that of the rows it changed.
+const AS_EXPECTED: u64 = 1;
+const OTHER_VERSION: u64 = 2;
+const EXPIRED: u64 = 3;
+
+/// The SQL of every operation, written once for the name of the table.
+struct Statements {
+    create: SqlStr,
+    load: SqlStr,
+    update: SqlStr,
+    touch: SqlStr,
+    is_live: SqlStr,
+    delete: SqlStr,
+    delete_expired: SqlStr,
+}
+
+impl Statements {
+    fn new(table: &TableName) -> Self {
+        let table = table.as_str();
+        // With the primary key forced, no other row is judged, as a scan of the table could: of a table with
+        // few rows, that may be the cheaper plan.
+        let condition = format!(
+            "handle = ? AND LAST_INSERT_ID(CASE
+                WHEN expires_at <= ? THEN {EXPIRED}
+                WHEN version <> ? THEN {OTHER_VERSION}
+                ELSE {AS_EXPECTED}
+            END) = {AS_EXPECTED}"
+        );
+        Self {
+            create: sql_str(format!(
+                "INSERT INTO `{table}` (handle, {RECORD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+            )),
+            load: sql_str(format!(
+                "SELECT {RECORD_COLUMNS} FROM `{table}` WHERE handle = ?"
+            )),
+            update: sql_str(format!(
+                "UPDATE `{table}` FORCE INDEX (PRIMARY)
+                SET version = ?, created_at = ?, expires_at = ?, user_id = ?, payload = ?
+                WHERE {condition}"
+            )),
+            touch: sql_str(format!(
+                "UPDATE `{table}` FORCE INDEX (PRIMARY) SET expires_at = GREATEST(expires_at, ?)
+                WHERE {condition}"
+            )),
+            is_live: sql_str(format!(
+                "SELECT 1 FROM `{table}` WHERE handle = ? AND expires_at > ?"
+            )),
+            delete: sql_str(format!("DELETE FROM `{table}` WHERE handle = ?")),
+            // A statement that writes reads the newest version of each row, under its lock, so none that
+            // was extended meanwhile is deleted. The order is that of the index, whose entries end with the
+            // key; and it is complete, so that a replica that repeats the statement deletes the same.
+            delete_expired: sql_str(format!(
+                "DELETE FROM `{table}` WHERE expires_at <= ? ORDER BY expires_at, handle LIMIT ?"
+            )),
+        }
+    }
+}
+
+fn decode(row: &MySqlRow) -> Result<Record, StoreError> {
+    let user_id = sql::optional::<&[u8], _>(row, USER_ID)?
+        .map(std::str::from_utf8)
+        .transpose()
+        .map_err(sql::undecodable)?;
+    sql::record_of(row, user_id)
+}
+
+impl Dialect for MySql {
+    fn is_rolled_back(error: &sqlx::Error) -> bool {
+        const ER_CHECKREAD: u16 = 1020;
+        const ER_LOCK_DEADLOCK: u16 = 1213;
+        has_number(error, &[ER_CHECKREAD, ER_LOCK_DEADLOCK])
+    }
+
+    fn is_read_only(error: &sqlx::Error) -> bool {
+        const ER_OPTION_PREVENTS_STATEMENT: u16 = 1290;
+        const ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: u16 = 1792;
+        const ER_READ_ONLY_MODE: u16 = 1836;
+        has_number(
+            error,
+            &[
+                ER_OPTION_PREVENTS_STATEMENT,
+                ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
+                ER_READ_ONLY_MODE,
+            ],
+        )
+    }
+}
+
+fn has_number(error: &sqlx::Error, numbers: &[u16]) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
+        .is_some_and(|error| numbers.contains(&error.number()))
+}
+
+/// The error for an operation that MySQL failed at; `doing` completes "cannot …".
+fn failed(doing: &str, error: sqlx::Error) -> StoreError {
+    if MySql::is_read_only(&error) {
+        StoreError::unavailable(
+            format!("cannot {doing}: the server takes no writes, as a replica does"),
+            error,
+        )
+    } else {
+        sql::failed(doing, error)
+    }
+}

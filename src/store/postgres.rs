@@ -1,0 +1,465 @@
+//! Sessions in a PostgreSQL database.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgQueryResult, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, Executor, Postgres, Row, SqlStr};
+use time::OffsetDateTime;
+
+use super::sql::statement::{self, Dialect, Running};
+use super::sql::{self, InvalidTableName, RECORD_COLUMNS, TableName, sql_str};
+use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait};
+use crate::clock::to_unix_millis;
+
+mod migrate;
+
+/// Keeps sessions in a PostgreSQL database, for any number of nodes.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use cloakroom::SessionLayer;
+/// use cloakroom::store::PostgresStore;
+///
+/// let store = PostgresStore::connect("postgres://app@db.internal/app").await?;
+/// store.migrate().await?;
+/// let sessions = SessionLayer::new(store);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A clone shares the pool. Every operation is one statement, which commits by itself, and one round trip;
+/// so none is half done when its future is dropped. An operation that is dropped while its statement runs
+/// goes on in a task for up to 5 seconds, so that its connection can be used again. Statements are prepared
+/// once for each connection, which takes one round trip more the first time.
+///
+/// Nothing rests on the isolation level. Where the database's default is stricter than `READ COMMITTED`, a
+/// statement that met another one is rolled back, and run again; `READ COMMITTED` is faster.
+///
+/// # Your own pool
+///
+/// [`connect`](Self::connect) makes a pool that suits; [`new`](Self::new) takes yours as it is. What to set:
+///
+/// - **`test_before_acquire(false)`.** By default sqlx asks the server before each use of a connection
+///   whether it is still there, which is a round trip more. Without that, the first use of a
+///   connection that broke meanwhile fails. `connect`'s pool asks where the connection was idle for a
+///   minute, by `before_acquire`.
+/// - **`acquire_timeout`**, 30 seconds by default: how long an operation waits for a free connection, and
+///   for the server to accept one. The session layer's own
+///   [time limit](crate::SessionLayerBuilder::store_timeout) is usually shorter.
+/// - **`max_connections`**, 10 by default, times the number of nodes, has to stay below the server's
+///   `max_connections`. An operation has its connection for the time of two round trips, so a few
+///   connections serve thousands of requests a second. **`min_connections`** keeps some open, so that no
+///   request waits for one to be opened.
+/// - **TLS.** sqlx encrypts only if it is built with one of its `tls-` features: add it to your own
+///   dependency on sqlx, and set `sslmode=verify-full` with `sslrootcert` in the URL. Without it, the data of
+///   sessions can be read, and changed, on the way.
+///
+/// # Durability
+///
+/// A logout that was acknowledged has to hold after a crash of the server: otherwise the session would be
+/// open again. That takes `fsync = on` and `synchronous_commit = on`, which are the defaults; for a failover
+/// to a replica, it takes synchronous replication (`synchronous_standby_names`) as well. `migrate` makes no
+/// `UNLOGGED` table, which would be empty after a crash.
+///
+/// # Replicas and poolers
+///
+/// Give it the primary alone. A replica lags: it would still open a session that had ended.
+/// [`migrate`](Self::migrate) refuses a replica. Where a server has become one, writes fail, and the
+/// connection is closed, so that the next one can lead to the new primary.
+///
+/// PgBouncer works in session mode. In transaction mode it has to know prepared statements, which it does
+/// from version 1.21 on, with `max_prepared_statements` set. `statement_cache_capacity(0)` does not help:
+/// sqlx prepares a statement and runs it in two steps, which PgBouncer would send to different servers.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+    schema: Option<TableName>,
+    table: TableName,
+    statements: Arc<Statements>,
+}
+
+impl PostgresStore {
+    /// How long an operation waits for a connection, in a pool of [`connect`](Self::connect)'s.
+    const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// After how long without use a connection is tested, in a pool of `connect`'s.
+    const TEST_AFTER: Duration = Duration::from_secs(60);
+
+    /// Keeps sessions in this pool's database, in the table `cloakroom_sessions`, which is looked for by
+    /// the connection's `search_path`.
+    ///
+    /// Call [`migrate`](Self::migrate) before the first use. What to look out for in the pool's options
+    /// stands [above](Self#your-own-pool).
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use cloakroom::store::PostgresStore;
+    /// use sqlx::postgres::PgPoolOptions;
+    ///
+    /// let pool = PgPoolOptions::new()
+    ///     .max_connections(20)
+    ///     .test_before_acquire(false)
+    ///     .connect("postgres://app@db.internal/app")
+    ///     .await?;
+    /// let store = PostgresStore::new(pool);
+    /// store.migrate().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(pool: PgPool) -> Self {
+        Self::with_names(pool, None, TableName::default())
+    }
+
+    /// Connects to the database of this URL, `postgres://user:password@host:port/database`.
+    ///
+    /// The pool has up to 10 connections, for one of which an operation waits up to 5 seconds; a
+    /// connection that was idle for a minute is tested before its use. Close it with
+    /// `store.pool().close()` when the program ends.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is none, or the server does not accept a connection within 5 seconds.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        // The error does not say the URL, in which there may be a password.
+        let options: PgConnectOptions = url
+            .parse()
+            .map_err(|error| sql::failed("read the URL of the PostgreSQL database", error))?;
+        let pool = PgPoolOptions::new()
+            .acquire_timeout(Self::ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > Self::TEST_AFTER {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|error| failed("connect to PostgreSQL", error))?;
+        Ok(Self::new(pool))
+    }
+
+    /// Keeps sessions in a table of another name: 1 to 48 ASCII letters, digits and underscores, upper and
+    /// lower case distinguished. The indexes are named after it.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use cloakroom::store::PostgresStore;
+    ///
+    /// let store = PostgresStore::connect("postgres://app@db.internal/app").await?;
+    /// let store = store.with_schema("web")?.with_table("admin_sessions")?;
+    /// assert!(store.with_table("admin sessions").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the name has another character, begins with a digit, or is empty or too long.
+    pub fn with_table(self, name: &str) -> Result<Self, InvalidTableName> {
+        let table = TableName::parse(name)?;
+        Ok(Self::with_names(self.pool, self.schema, table))
+    }
+
+    /// Keeps sessions in a table of this schema, whatever the `search_path`. The rules for its name are
+    /// those of [`with_table`](Self::with_table).
+    ///
+    /// # Errors
+    ///
+    /// If the name has another character, begins with a digit or with `pg_`, or is empty or too long.
+    pub fn with_schema(self, name: &str) -> Result<Self, InvalidTableName> {
+        let schema = TableName::parse(name)?;
+        if name.starts_with("pg_") {
+            return Err(InvalidTableName::new(
+                name,
+                "PostgreSQL keeps schemas that begin with pg_ for itself",
+            ));
+        }
+        Ok(Self::with_names(self.pool, Some(schema), self.table))
+    }
+
+    /// The pool in which the sessions are kept.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    fn with_names(pool: PgPool, schema: Option<TableName>, table: TableName) -> Self {
+        let statements = Arc::new(Statements::new(&qualified(schema.as_ref(), &table)));
+        Self {
+            pool,
+            schema,
+            table,
+            statements,
+        }
+    }
+
+    /// Runs a statement to its end, and says what it did.
+    async fn execute(
+        &self,
+        query: impl Fn() -> PgQuery + Send + Sync,
+    ) -> sqlx::Result<PgQueryResult> {
+        statement::run(&self.pool, || {
+            let query = query();
+            move |connection| -> Running<'_, _> { connection.execute(query) }
+        })
+        .await
+    }
+
+    /// Runs a statement to its end, and returns its rows.
+    ///
+    /// To its end means past the commit: rows that a statement with `RETURNING` yields are no sign yet that
+    /// what it wrote is kept.
+    async fn fetch(&self, query: impl Fn() -> PgQuery + Send + Sync) -> sqlx::Result<Vec<PgRow>> {
+        statement::run(&self.pool, || {
+            let query = query();
+            move |connection| -> Running<'_, _> { connection.fetch_all(query) }
+        })
+        .await
+    }
+
+    /// Runs an `update` or a `touch`.
+    async fn change(
+        &self,
+        doing: &str,
+        query: impl Fn() -> PgQuery + Send + Sync,
+    ) -> Result<Outcome, StoreError> {
+        let rows = self
+            .fetch(query)
+            .await
+            .map_err(|error| failed(doing, error))?;
+        let Some(row) = rows.first() else {
+            return Ok(Outcome::Missing);
+        };
+        let flag = |column: usize| row.try_get(column).map_err(|error| failed(doing, error));
+        Ok(match (flag(0)?, flag(1)?) {
+            (true, true) => Outcome::Done,
+            (true, false) => Outcome::Conflict,
+            (false, _) => Outcome::Missing,
+        })
+    }
+}
+
+#[async_trait]
+impl SessionStore for PostgresStore {
+    async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
+        self.execute(|| {
+            query(&self.statements.create)
+                .bind(handle.as_bytes())
+                .bind(sql::version_bits(record.version))
+                .bind(to_unix_millis(record.created_at))
+                .bind(to_unix_millis(record.expires_at))
+                .bind(record.user_id.as_deref())
+                .bind(&record.payload[..])
+        })
+        .await
+        .map_err(|error| {
+            if sql::is_unique_violation(&error) {
+                StoreError::handle_in_use()
+            } else {
+                failed("create a session in PostgreSQL", error)
+            }
+        })?;
+        Ok(())
+    }
+
+    async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
+        self.fetch(|| query(&self.statements.load).bind(handle.as_bytes()))
+            .await
+            .map_err(|error| failed("load a session from PostgreSQL", error))?
+            .first()
+            .map(decode)
+            .transpose()
+    }
+
+    async fn update(
+        &self,
+        handle: &Handle,
+        record: &Record,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        self.change("update a session in PostgreSQL", || {
+            query(&self.statements.update)
+                .bind(handle.as_bytes())
+                .bind(sql::version_bits(expected))
+                .bind(to_unix_millis(now))
+                .bind(sql::version_bits(record.version))
+                .bind(to_unix_millis(record.created_at))
+                .bind(to_unix_millis(record.expires_at))
+                .bind(record.user_id.as_deref())
+                .bind(&record.payload[..])
+        })
+        .await
+    }
+
+    async fn touch(
+        &self,
+        handle: &Handle,
+        expires_at: OffsetDateTime,
+        expected: Version,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        self.change("touch a session in PostgreSQL", || {
+            query(&self.statements.touch)
+                .bind(handle.as_bytes())
+                .bind(sql::version_bits(expected))
+                .bind(to_unix_millis(now))
+                .bind(to_unix_millis(expires_at))
+        })
+        .await
+    }
+
+    async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
+        let result = self
+            .execute(|| query(&self.statements.delete).bind(handle.as_bytes()))
+            .await
+            .map_err(|error| failed("delete a session from PostgreSQL", error))?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
+        let grace = i64::try_from(SWEEP_GRACE.as_millis()).unwrap_or(i64::MAX);
+        let result = self
+            .execute(|| {
+                query(&self.statements.delete_expired)
+                    .bind(to_unix_millis(now).saturating_sub(grace))
+                    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            })
+            .await
+            .map_err(|error| failed("delete expired sessions from PostgreSQL", error))?;
+        Ok(usize::try_from(result.rows_affected()).unwrap_or(usize::MAX))
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("schema", &self.schema.as_ref().map(TableName::as_str))
+            .field("table", &self.table.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+type PgQuery = Query<'static, Postgres, PgArguments>;
+
+fn query(sql: &SqlStr) -> PgQuery {
+    sqlx::query(sql.clone())
+}
+
+/// The SQL of every operation, written once for the name of the table.
+struct Statements {
+    create: SqlStr,
+    load: SqlStr,
+    update: SqlStr,
+    touch: SqlStr,
+    delete: SqlStr,
+    delete_expired: SqlStr,
+}
+
+impl Statements {
+    fn new(table: &str) -> Self {
+        Self {
+            create: sql_str(format!(
+                "INSERT INTO {table} (handle, {RECORD_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)"
+            )),
+            load: sql_str(format!(
+                "SELECT {RECORD_COLUMNS} FROM {table} WHERE handle = $1"
+            )),
+            update: sql_str(change(
+                table,
+                "version = $4, created_at = $5, expires_at = $6, user_id = $7, payload = $8",
+            )),
+            touch: sql_str(change(
+                table,
+                "expires_at = greatest(session.expires_at, $4)",
+            )),
+            delete: sql_str(format!("DELETE FROM {table} WHERE handle = $1")),
+            // The array is made once, so no plan deletes more than the limit, as one that runs a
+            // subquery again could. A row that was extended after the array was made is found by the
+            // condition around it, which is checked on the newest version of the row, under its lock;
+            // it adds 0, since otherwise a plan may go through all that has expired by the index, and
+            // pick out these.
+            //
+            // Not SKIP LOCKED: then a sweep would say that nothing is left when all is locked.
+            delete_expired: sql_str(format!(
+                "DELETE FROM {table} WHERE expires_at + 0 <= $1 AND handle = ANY (ARRAY(
+                    SELECT handle FROM {table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
+                ))"
+            )),
+        }
+    }
+}
+
+/// Changes a row if it has the version `$2` and has not expired at `$3`, and says whether it is live, and
+/// whether it was changed; no row where there is none.
+///
+/// An UPDATE with these conditions alone, and a look at the row in the same statement if it changed nothing,
+/// would be wrong: the look sees what was there when the statement began, and the UPDATE may have waited
+/// for another one meanwhile. A row that was deleted in between would be a conflict, and no absence. So the
+/// row is locked first, by its key alone, and what is locked is its newest version: that one is judged,
+/// and that one is changed.
+fn change(table: &str, set: &str) -> String {
+    format!(
+        "WITH found AS MATERIALIZED (
+            SELECT version, expires_at FROM {table} WHERE handle = $1 FOR NO KEY UPDATE
+        ), changed AS (
+            UPDATE {table} AS session SET {set} FROM found
+            WHERE session.handle = $1 AND found.version = $2 AND found.expires_at > $3
+            RETURNING 1
+        )
+        SELECT expires_at > $3, EXISTS (SELECT FROM changed) FROM found"
+    )
+}
+
+/// The name of the table as it stands in SQL.
+fn qualified(schema: Option<&TableName>, table: &TableName) -> String {
+    let table = table.as_str();
+    match schema {
+        Some(schema) => format!(r#""{}"."{table}""#, schema.as_str()),
+        None => format!(r#""{table}""#),
+    }
+}
+
+fn decode(row: &PgRow) -> Result<Record, StoreError> {
+    sql::record(row)
+}
+
+impl Dialect for Postgres {
+    fn is_rolled_back(error: &sqlx::Error) -> bool {
+        const SERIALIZATION_FAILURE: &str = "40001";
+        const DEADLOCK_DETECTED: &str = "40P01";
+        has_code(error, &[SERIALIZATION_FAILURE, DEADLOCK_DETECTED])
+    }
+
+    fn is_read_only(error: &sqlx::Error) -> bool {
+        const READ_ONLY_SQL_TRANSACTION: &str = "25006";
+        has_code(error, &[READ_ONLY_SQL_TRANSACTION])
+    }
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| codes.contains(&&*code))
+}
+
+/// The error for an operation that PostgreSQL failed at; `doing` completes "cannot …".
+fn failed(doing: &str, error: sqlx::Error) -> StoreError {
+    if Postgres::is_read_only(&error) {
+        StoreError::unavailable(
+            format!("cannot {doing}: the server takes no writes, as a replica does"),
+            error,
+        )
+    } else {
+        sql::failed(doing, error)
+    }
+}

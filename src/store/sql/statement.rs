@@ -1,0 +1,146 @@
+//! Runs a statement on a connection to a server: to its end, whatever becomes of the caller.
+//!
+//! 1. A future that is dropped while it waits for a connection has done nothing.
+//! 2. One that is dropped while its statement runs goes on in a task, for at most [`PATIENCE`]. So the answer
+//!    is read to its end, and the next statement on the connection cannot be given the rest of it: sqlx's
+//!    MySQL connections lose their place in the stream of packets when a future is dropped between the head
+//!    of a packet and its body. Closing the connection instead would be as safe, but then anyone who breaks
+//!    off requests could make the server open connections all the time.
+//! 3. A connection of which it is not known where it stands is closed, and not given back to the pool. For
+//!    one whose server does not answer any more, that takes a bounded time, too; giving it back to the
+//!    pool would take as long as the operating system retries.
+
+use std::future::Future;
+use std::ops::DerefMut;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Database, Pool};
+
+/// How long a statement goes on whose caller is gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a statement is run that the server rolled back for the sake of others. Each time another one got
+/// on, so this ends.
+const MOST_TRIES: usize = 20;
+
+/// What sqlx's executors return.
+pub(in crate::store) type Running<'c, T> =
+    Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
+
+/// What the server's errors say about a statement, or a connection.
+pub(in crate::store) trait Dialect: Database {
+    /// The server rolled the statement back, since it and others were in each other's way.
+    fn is_rolled_back(error: &sqlx::Error) -> bool;
+
+    /// The server does not take writes, as a replica does not. After a failover the pool still has connections
+    /// to what was the primary.
+    fn is_read_only(error: &sqlx::Error) -> bool;
+}
+
+/// Runs a statement that commits by itself, and again where the server rolled it back for the sake of others.
+pub(in crate::store) async fn run<DB, T, S>(
+    pool: &Pool<DB>,
+    statement: impl Fn() -> S + Send + Sync,
+) -> sqlx::Result<T>
+where
+    DB: Dialect,
+    T: Send + 'static,
+    S: for<'c> FnOnce(&'c mut DB::Connection) -> Running<'c, T> + Send + 'static,
+{
+    let mut tries = 1;
+    loop {
+        let result = run_once(pool, statement()).await;
+        match &result {
+            Err(error) if DB::is_rolled_back(error) && tries < MOST_TRIES => tries += 1,
+            _ => return result,
+        }
+    }
+}
+
+async fn run_once<DB, T, S>(pool: &Pool<DB>, statement: S) -> sqlx::Result<T>
+where
+    DB: Dialect,
+    T: Send + 'static,
+    S: for<'c> FnOnce(&'c mut DB::Connection) -> Running<'c, T> + Send + 'static,
+{
+    let mut lease = Lease(Some(pool.acquire().await?));
+    ToItsEnd::new(async move {
+        let result = match &mut lease.0 {
+            Some(connection) => statement(connection.deref_mut()).await,
+            None => Err(sqlx::Error::PoolClosed),
+        };
+        if is_in_step::<DB, T>(&result) {
+            lease.give_back();
+        }
+        result
+    })
+    .await
+}
+
+/// Whether the connection is where the next statement can begin, and leads to the right server.
+fn is_in_step<DB: Dialect, T>(result: &sqlx::Result<T>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(error @ sqlx::Error::Database(_)) => !DB::is_read_only(error),
+        Err(_) => false,
+    }
+}
+
+/// A connection that is closed, unless it was given back.
+struct Lease<DB: Database>(Option<PoolConnection<DB>>);
+
+impl<DB: Database> Lease<DB> {
+    fn give_back(&mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl<DB: Database> Drop for Lease<DB> {
+    fn drop(&mut self) {
+        if let Some(mut connection) = self.0.take() {
+            connection.close_on_drop();
+        }
+    }
+}
+
+/// Goes on in a task when it is dropped.
+struct ToItsEnd<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>)
+where
+    T: Send + 'static;
+
+impl<T: Send + 'static> ToItsEnd<T> {
+    fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
+
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(future) = &mut self.0 else {
+            // It was ready before: to poll it again is a mistake, which no future answers.
+            return Poll::Pending;
+        };
+        let polled = future.as_mut().poll(context);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
+    fn drop(&mut self) {
+        let Some(future) = self.0.take() else {
+            return;
+        };
+        // Without a runtime there is nothing it could go on in: then it ends here.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(PATIENCE, future));
+        }
+    }
+}

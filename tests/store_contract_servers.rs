@@ -1,0 +1,59 @@
+//! The stores on SQL servers keep the store contract.
+#![cfg(all(feature = "postgres", feature = "mysql", feature = "testing"))]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "support/servers.rs"]
+mod servers;
+#[path = "support/sql.rs"]
+mod sql;
+
+/// Connections of each store, fewer than the tasks of a race, so that some wait for one.
+const CONNECTIONS: u32 = 8;
+
+mod postgres {
+    use super::CONNECTIONS;
+    use super::sql::{Guarded, PostgresPlace};
+
+    async fn make_store() -> Guarded {
+        match PostgresPlace::new().await {
+            Some(place) => Guarded::new(place.migrated(CONNECTIONS).await, place),
+            None => Guarded::left_out(),
+        }
+    }
+
+    cloakroom::store_tests!(make_store);
+}
+
+/// As where the database's default is stricter, and the pool is the user's own.
+mod postgres_serializable {
+    use super::CONNECTIONS;
+    use super::sql::{Guarded, PostgresPlace};
+
+    async fn make_store() -> Guarded {
+        let Some(place) = PostgresPlace::new().await else {
+            return Guarded::left_out();
+        };
+        let options = place.options.clone();
+        let options = options.options([("default_transaction_isolation", "serializable")]);
+        let store = place.store_on(place.pool_with(CONNECTIONS, options).await);
+        store.migrate().await.unwrap();
+        Guarded::new(store, place)
+    }
+
+    cloakroom::store_tests!(make_store);
+}
+
+/// MySQL or MariaDB.
+mod mysql {
+    use super::CONNECTIONS;
+    use super::sql::{Guarded, MySqlPlace};
+
+    async fn make_store() -> Guarded {
+        match MySqlPlace::new().await {
+            Some(place) => Guarded::new(place.migrated(CONNECTIONS).await, place),
+            None => Guarded::left_out(),
+        }
+    }
+
+    cloakroom::store_tests!(make_store);
+}
