@@ -40,6 +40,8 @@ mod error;
 mod file;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqlite")]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -52,6 +54,8 @@ pub use self::error::{StoreError, StoreErrorKind};
 pub use self::file::{FileStore, FileStoreBuilder};
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
+#[cfg(feature = "redis")]
+pub use self::redis::{InvalidKeyPrefix, RedisConnection, RedisStore};
 #[cfg(feature = "sqlite")]
 pub use self::sql::InvalidTableName;
 #[cfg(feature = "sqlite")]
