@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use redis::{RedisError, Value};
+use redis::{RedisResult, Value};
 use time::OffsetDateTime;
 
-use self::failure::failed;
 use self::prefix::KeyPrefix;
+use self::replicas::{Answer, Replicas, Way};
 use self::script::{CONFLICT, DONE, MISSING, Scripts};
 use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait};
 use crate::clock::to_unix_millis;
@@ -15,6 +16,7 @@ use crate::clock::to_unix_millis;
 mod connection;
 mod failure;
 mod prefix;
+mod replicas;
 mod script;
 
 pub use self::connection::RedisConnection;
@@ -24,6 +26,7 @@ pub use self::prefix::InvalidKeyPrefix;
 #[derive(Clone)]
 pub struct RedisStore {
     connection: RedisConnection,
+    replicas: Option<Arc<Replicas>>,
     prefix: KeyPrefix,
     scripts: Arc<Scripts>,
 }
@@ -33,6 +36,7 @@ impl RedisStore {
     pub fn new(connection: impl Into<RedisConnection>) -> Self {
         Self {
             connection: connection.into(),
+            replicas: None,
             prefix: KeyPrefix::default(),
             scripts: Arc::new(Scripts::new()),
         }
@@ -48,6 +52,37 @@ impl RedisStore {
         let prefix = KeyPrefix::parse(prefix)?;
         Ok(Self { prefix, ..self })
     }
+
+    /// WAITDOC
+    pub fn wait_for_replicas(
+        self,
+        replicas: u32,
+        timeout: Duration,
+        connection: impl Into<RedisConnection>,
+    ) -> Self {
+        let replicas = Replicas {
+            count: replicas,
+            timeout,
+            connection: connection.into(),
+        };
+        Self {
+            replicas: Some(Arc::new(replicas)),
+            ..self
+        }
+    }
+
+    /// The way of what may be lost in a failover.
+    fn plain(&self) -> Way<'_> {
+        Way::Plain(&self.connection)
+    }
+
+    /// The way of what must not be lost, if the store is told so.
+    fn confirmed(&self) -> Way<'_> {
+        match &self.replicas {
+            Some(replicas) => Way::Confirmed(replicas),
+            None => self.plain(),
+        }
+    }
 }
 
 #[async_trait]
@@ -62,25 +97,32 @@ impl SessionStore for RedisStore {
             .arg("NX")
             .arg("PXAT")
             .arg(removal(record.expires_at));
-        match self.connection.send(&key, command).await {
-            Ok(Value::Okay) => Ok(()),
-            Ok(Value::Nil) => Err(StoreError::handle_in_use()),
-            Ok(answer) => Err(unexpected(DOING, &answer)),
-            Err(error) => Err(failed(DOING, error)),
+        // A visitor whose session is lost gets another.
+        let way = match record.user_id {
+            Some(_) => self.confirmed(),
+            None => self.plain(),
+        };
+        let answer = way.send(&key, command).await;
+        let answer = answer.map_err(|error| way.failed(DOING, error))?;
+        match &answer.value {
+            Value::Okay => answer.confirmed(DOING),
+            Value::Nil => Err(StoreError::handle_in_use()),
+            value => Err(unexpected(DOING, value)),
         }
     }
 
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
         const DOING: &str = "load a session from Redis";
         let key = self.prefix.key(handle);
-        // To a server, it is a write, so no replica answers it.
+        // A GET that counts as a write. So no replica answers it, nor a master that takes no writes: it may
+        // be one whose place another has taken, and which does not know that a session has ended.
         let mut command = redis::cmd("GETEX");
         command.arg(&key);
-        match self.connection.send(&key, command).await {
-            Ok(Value::BulkString(bytes)) => Ok(Some(Record::decode(&bytes)?)),
-            Ok(Value::Nil) => Ok(None),
-            Ok(answer) => Err(unexpected(DOING, &answer)),
-            Err(error) => Err(failed(DOING, error)),
+        let answer = self.connection.send(&key, command).await;
+        match answer.map_err(|error| self.plain().failed(DOING, error))? {
+            Value::BulkString(bytes) => Ok(Some(Record::decode(&bytes)?)),
+            Value::Nil => Ok(None),
+            value => Err(unexpected(DOING, &value)),
         }
     }
 
@@ -100,8 +142,9 @@ impl SessionStore for RedisStore {
             decimal(removal(record.expires_at)),
             record.encode(),
         ];
-        let answer = self.scripts.update.call(&self.connection, &key, &arguments);
-        outcome(DOING, answer.await)
+        let way = self.confirmed();
+        let answer = self.scripts.update.call(way, &key, &arguments).await;
+        outcome(DOING, way, answer)
     }
 
     async fn touch(
@@ -121,19 +164,27 @@ impl SessionStore for RedisStore {
             expiry.to_be_bytes().to_vec(),
             decimal(removal(expires_at)),
         ];
-        let answer = self.scripts.touch.call(&self.connection, &key, &arguments);
-        outcome(DOING, answer.await)
+        let way = self.plain();
+        let answer = self.scripts.touch.call(way, &key, &arguments).await;
+        outcome(DOING, way, answer)
     }
 
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
         const DOING: &str = "delete a session from Redis";
         let key = self.prefix.key(handle);
-        let mut command = redis::cmd("DEL");
-        command.arg(&key);
-        match self.connection.send(&key, command).await {
-            Ok(Value::Int(deleted)) => Ok(deleted > 0),
-            Ok(answer) => Err(unexpected(DOING, &answer)),
-            Err(error) => Err(failed(DOING, error)),
+        let way = self.confirmed();
+        let answer = match way {
+            Way::Plain(_) => {
+                let mut command = redis::cmd("DEL");
+                command.arg(&key);
+                way.send(&key, command).await
+            }
+            Way::Confirmed(_) => self.scripts.delete.call(way, &key, &[]).await,
+        };
+        let answer = answer.map_err(|error| way.failed(DOING, error))?;
+        match &answer.value {
+            Value::Int(deleted) => answer.confirmed(DOING).map(|()| *deleted > 0),
+            value => Err(unexpected(DOING, value)),
         }
     }
 
@@ -151,6 +202,7 @@ impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("connection", &self.connection)
+            .field("replicas", &self.replicas)
             .field("prefix", &self.prefix.as_str())
             .finish_non_exhaustive()
     }
@@ -172,18 +224,22 @@ fn removal(expires_at: OffsetDateTime) -> i64 {
     to_unix_millis(expires_at).saturating_add(grace).max(1)
 }
 
-/// What a script's answer says.
-fn outcome(doing: &'static str, answer: Result<Value, RedisError>) -> Result<Outcome, StoreError> {
-    match answer {
-        Ok(Value::Int(DONE)) => Ok(Outcome::Done),
-        Ok(Value::Int(MISSING)) => Ok(Outcome::Missing),
-        Ok(Value::Int(CONFLICT)) => Ok(Outcome::Conflict),
-        Ok(Value::BulkString(head)) => Err(match Record::decode(&head) {
+/// What the answer of a script says.
+fn outcome(
+    doing: &'static str,
+    way: Way<'_>,
+    answer: RedisResult<Answer>,
+) -> Result<Outcome, StoreError> {
+    let answer = answer.map_err(|error| way.failed(doing, error))?;
+    match &answer.value {
+        Value::Int(DONE) => answer.confirmed(doing).map(|()| Outcome::Done),
+        Value::Int(MISSING) => Ok(Outcome::Missing),
+        Value::Int(CONFLICT) => Ok(Outcome::Conflict),
+        value @ Value::BulkString(head) => Err(match Record::decode(head) {
             Err(error) => error.into(),
-            Ok(_) => unexpected(doing, &Value::BulkString(head)),
+            Ok(_) => unexpected(doing, value),
         }),
-        Ok(answer) => Err(unexpected(doing, &answer)),
-        Err(error) => Err(failed(doing, error)),
+        value => Err(unexpected(doing, value)),
     }
 }
 

@@ -12,7 +12,7 @@ start_redis_cluster() {
         mkdir -p "$folder/$port"
         redis-server --bind 127.0.0.1 --port "$port" --dir "$folder/$port" --save "" --appendonly no \
             --cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 2000 \
-            --repl-diskless-sync-delay 0 \
+            --repl-diskless-sync-delay 0 --repl-ping-replica-period 1 \
             --logfile "$folder/$port/log" --daemonize no >/dev/null 2>&1 &
         pid=$!
         for _ in {1..100}; do
@@ -35,13 +35,14 @@ start_redis_cluster() {
         cat "$folder/create" >&2
         return 1
     fi
-    # Each node has to know of it, and each replica to be in step with its master.
+    # Each node has to know of it, and each master to have a replica that follows: one that has confirmed
+    # something, which comes some time after it is online.
     for _ in {1..300}; do
         sleep 0.1
         for port in "${ports[@]}"; do
             node=$(redis-cli -p "$port" cluster info; redis-cli -p "$port" info replication)
             [[ $node == *cluster_state:ok* ]] || continue 2
-            [[ $node == *role:master*state=online* || $node == *master_link_status:up* ]] || continue 2
+            [[ $node == *role:master*state=online,offset=[1-9]* || $node == *master_link_status:up* ]] || continue 2
         done
         CLOAKROOM_TEST_REDIS_CLUSTER_URLS=$(IFS=,; echo "${urls[*]}")
         export CLOAKROOM_TEST_REDIS_CLUSTER_URLS

@@ -8,9 +8,9 @@
 //! Commands are called with `pcall` and their errors returned as they are: before Redis 7, an error that
 //! ends a script loses its code.
 
-use redis::{Cmd, RedisResult, Script, ServerErrorKind, Value};
+use redis::{Cmd, RedisResult, Script, ServerErrorKind};
 
-use super::connection::RedisConnection;
+use super::replicas::{Answer, Way};
 
 /// The record is live and was changed as asked.
 pub(super) const DONE: i64 = 1;
@@ -21,11 +21,16 @@ pub(super) const CONFLICT: i64 = -1;
 
 /// Finds out whether the record is live at `ARGV[2]`, and takes its `version` and `expires_at` out of its
 /// first bytes. Of a record that cannot be read it returns those bytes.
+///
+/// The first command changes nothing and is there because it counts as a write. A replica refuses it, and
+/// so does a master that takes no writes; without it, such a server would be believed that there is no
+/// record, or another version of it.
 macro_rules! live_record {
     () => {
         r"
-local head = redis.pcall('GETRANGE', KEYS[1], 0, 26)
-if type(head) == 'table' then return head end
+local length = redis.pcall('SETRANGE', KEYS[1], 0, '')
+if type(length) == 'table' then return length end
+local head = redis.call('GETRANGE', KEYS[1], 0, 26)
 if #head < 27 then
   if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
   return head
@@ -116,8 +121,24 @@ impl StoredScript {
         Self { code, hash }
     }
 
+    /// Runs the script on this key.
+    pub(super) async fn call(
+        &self,
+        way: Way<'_>,
+        key: &[u8],
+        arguments: &[Vec<u8>],
+    ) -> RedisResult<Answer> {
+        match way.send(key, self.by_hash(key, arguments)).await {
+            // It is not known there after a restart, a failover, or `SCRIPT FLUSH`. Nothing was run.
+            Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
+                way.send(key, self.by_code(key, arguments)).await
+            }
+            answer => answer,
+        }
+    }
+
     /// The command that calls the script by its hash.
-    pub(super) fn by_hash(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
+    fn by_hash(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
         command("EVALSHA", self.hash.as_bytes(), key, arguments)
     }
 
@@ -125,28 +146,9 @@ impl StoredScript {
     ///
     /// Not `SCRIPT LOAD`, which would go to every master of a cluster, and fail where one is down; nor
     /// `redis::Script`, which uses that.
-    pub(super) fn by_code(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
+    fn by_code(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
         command("EVAL", self.code.as_bytes(), key, arguments)
     }
-
-    pub(super) async fn call(
-        &self,
-        connection: &RedisConnection,
-        key: &[u8],
-        arguments: &[Vec<u8>],
-    ) -> RedisResult<Value> {
-        let answer = connection.send(key, self.by_hash(key, arguments)).await;
-        if !is_unknown_script(&answer) {
-            return answer;
-        }
-        connection.send(key, self.by_code(key, arguments)).await
-    }
-}
-
-/// Whether the server did not know the hash: after a restart, a failover, or `SCRIPT FLUSH`. Then nothing
-/// was run.
-pub(super) fn is_unknown_script(answer: &RedisResult<Value>) -> bool {
-    matches!(answer, Err(error) if error.kind() == ServerErrorKind::NoScript.into())
 }
 
 fn command(name: &str, script: &[u8], key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
