@@ -27,7 +27,8 @@ mod support;
 use proxy::Proxy;
 use support::{PATIENCE, Server, handle, now, record, until};
 
-const REPLICATED_WITHIN: Duration = Duration::from_millis(400);
+/// Ample for a replica that is there.
+const REPLICATED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What one writer knows of its session.
 #[derive(Debug)]
@@ -251,7 +252,9 @@ async fn an_ending_or_a_login_that_no_replica_confirms_is_an_error_to_the_handle
     };
     let store = master.store().await;
     let store = store.wait_for_replicas(1, REPLICATED_WITHIN, master.connect().await);
-    let layer = SessionLayer::new(store);
+    // More than the store waits for replicas.
+    let layer = SessionLayer::builder(store).store_timeout(PATIENCE);
+    let layer = layer.build().unwrap();
     let client = TestClient::new(app(layer.clone()));
     let other = TestClient::new(app(layer));
     assert_eq!(client.post("/login").await.status(), StatusCode::OK);

@@ -2,6 +2,8 @@
 
 use super::*;
 
+/// For a replica that is there, and for one that is not.
+const AMPLE: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_millis(50);
 
 async fn replica_of(master: &Server) -> Option<Server> {
@@ -22,7 +24,7 @@ async fn with_a_replica_everything_is_as_without() {
     let Some(replica) = replica_of(&master).await else {
         return;
     };
-    let store = waiting_store(&master, Duration::from_millis(400)).await;
+    let store = waiting_store(&master, AMPLE).await;
     store.create(&handle(1), &record(1)).await.unwrap();
     update_and_touch(&store, 1).await;
     assert!(store.delete(&handle(1)).await.unwrap());
@@ -36,8 +38,9 @@ async fn without_one_a_login_and_an_ending_are_unconfirmed_however_often_they_ar
     let Some(mut replica) = replica_of(&master).await else {
         return;
     };
+    let patient = waiting_store(&master, AMPLE).await;
+    patient.create(&handle(1), &record(1)).await.unwrap();
     let store = waiting_store(&master, SOON).await;
-    store.create(&handle(1), &record(1)).await.unwrap();
     replica.kill();
     master
         .until_info_says("replication", "connected_slaves:0")
@@ -72,14 +75,14 @@ async fn without_one_a_login_and_an_ending_are_unconfirmed_however_often_they_ar
 
     replica.restart().await;
     master.until_followed().await;
-    assert!(!store.delete(&handle(1)).await.unwrap());
-    assert!(store.delete(&handle(2)).await.unwrap());
+    assert!(!patient.delete(&handle(1)).await.unwrap());
+    assert!(patient.delete(&handle(2)).await.unwrap());
 }
 
 #[tokio::test]
 async fn it_holds_up_no_load() {
     let master = server!();
-    let store = waiting_store(&master, Duration::from_millis(400)).await;
+    let store = waiting_store(&master, AMPLE).await;
     let anonymous = Record {
         user_id: None,
         ..record(1)
@@ -91,8 +94,8 @@ async fn it_holds_up_no_load() {
     });
     master.until_info_says("clients", "blocked_clients:1").await;
     assert!(store.load(&handle(1)).await.unwrap().is_some());
-    let error = ending.await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Unconfirmed);
+    assert!(!ending.is_finished());
+    ending.abort();
 }
 
 #[tokio::test]
@@ -104,7 +107,7 @@ async fn the_write_and_the_wait_are_one_round_trip() {
     let proxy = Proxy::to(master.port()).await;
     let connection = connect(proxy.url()).await;
     let store = master.store().await;
-    let store = store.wait_for_replicas(1, Duration::from_millis(400), connection);
+    let store = store.wait_for_replicas(1, AMPLE, connection);
     for number in 0..2 {
         let before = proxy.round_trips();
         store.create(&handle(number), &record(1)).await.unwrap();
@@ -114,4 +117,20 @@ async fn the_write_and_the_wait_are_one_round_trip() {
         let trips = proxy.round_trips() - before;
         assert_eq!(trips, if number == 0 { 5 } else { 3 });
     }
+}
+
+/// So it is not the layer that gives up, which would look on the master whether it was done.
+#[tokio::test]
+async fn one_that_waits_behind_others_is_unconfirmed_in_the_end() {
+    let master = server!();
+    let connection = master.connect().await;
+    let patient = master.store().await;
+    let patient = patient.wait_for_replicas(1, AMPLE, connection.clone());
+    let hasty = master.store().await.wait_for_replicas(1, SOON, connection);
+    let in_front = tokio::spawn(async move { patient.delete(&handle(1)).await });
+    master.until_info_says("clients", "blocked_clients:1").await;
+    let error = hasty.delete(&handle(2)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unconfirmed);
+    assert!(!in_front.is_finished());
+    in_front.abort();
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, RedisResult, Value};
 
 use super::connection::RedisConnection;
-use super::failure;
+use super::failure::failed;
 use crate::store::StoreError;
 
 /// The replicas that have to have a write before it counts.
@@ -46,21 +46,37 @@ impl Way<'_> {
         }
     }
 
-    /// The error for a command that failed.
-    pub(super) fn failed(self, doing: &str, error: RedisError) -> StoreError {
-        match self {
+    /// The answer to what was sent this way.
+    pub(super) async fn answer(
+        self,
+        doing: &str,
+        sent: impl Future<Output = RedisResult<Answer>> + Send,
+    ) -> Result<Answer, StoreError> {
+        let Self::Confirmed(replicas) = self else {
+            return sent.await.map_err(|error| failed(doing, error));
+        };
+        // Not left to the layer's limit, of which the layer thinks that it says nothing of replicas.
+        let limit = replicas.timeout.saturating_add(Replicas::QUEUE);
+        match tokio::time::timeout(limit, sent).await {
+            Ok(Ok(answer)) => Ok(answer),
             // It may have been written, and lie on the master alone.
-            Self::Confirmed(_) if error.is_timeout() || error.is_connection_dropped() => {
-                StoreError::unconfirmed(format!(
+            Ok(Err(error)) if error.is_timeout() || error.is_connection_dropped() => {
+                Err(StoreError::unconfirmed(format!(
                     "cannot {doing}: no replica confirmed it before the connection failed ({error})"
-                ))
+                )))
             }
-            _ => failure::failed(doing, error),
+            Ok(Err(error)) => Err(failed(doing, error)),
+            Err(_) => Err(StoreError::unconfirmed(format!(
+                "cannot {doing}: no replica confirmed it within {limit:?}"
+            ))),
         }
     }
 }
 
 impl Replicas {
+    /// How long others may keep the connection busy that wait on it, too.
+    const QUEUE: Duration = Duration::from_secs(1);
+
     async fn send(&self, key: &[u8], command: Cmd) -> RedisResult<Answer> {
         let [value, confirmations] = self
             .connection
