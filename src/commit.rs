@@ -20,7 +20,7 @@ use crate::record::Version;
 use crate::slot::{Entered, Slot};
 use crate::state::plan::{Dropped, Importance, Plan, Write, plan};
 use crate::state::{CookieEffect, Job, Live, Standing};
-use crate::store::{Outcome, StoreError};
+use crate::store::{Outcome, StoreError, StoreErrorKind};
 
 pub(crate) mod identity;
 
@@ -252,14 +252,18 @@ async fn verify(
     job: Job,
     error: StoreError,
 ) -> Result<(), Error> {
-    if took_effect(&slot, &write).await {
+    if took_effect(&slot, &write, &error).await {
         return finish(&slot, write, &job);
     }
     Err(Error::store("the session could not be saved", error))
 }
 
-/// Whether the record in the store is the one that was written.
-async fn took_effect(slot: &Slot, write: &Write) -> bool {
+/// Whether the record in the store is the one whose write failed.
+async fn took_effect(slot: &Slot, write: &Write, error: &StoreError) -> bool {
+    // It may be there now, and gone after a failover.
+    if error.kind() == StoreErrorKind::Unconfirmed {
+        return false;
+    }
     let stored = slot.settings.load(write.live.handle()).await;
     matches!(stored, Ok(Some(stored)) if stored.version == write.live.record.version)
 }

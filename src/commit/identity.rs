@@ -12,7 +12,7 @@ use crate::slot::{Entered, Slot};
 use crate::state::data::{Data, Loaded};
 use crate::state::plan::{Dropped, LoginPlan, plan_login};
 use crate::state::{CookieEffect, Job, Standing};
-use crate::store::Outcome;
+use crate::store::{Outcome, StoreErrorKind};
 
 /// Logs a user in, in a task of its own.
 ///
@@ -65,7 +65,7 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
                         standing = now_standing;
                         job.data = job.data.rebase(loaded)?;
                     }
-                    Err(_) if took_effect(&slot, &write).await => {
+                    Err(error) if took_effect(&slot, &write, &error).await => {
                         events::logged_in(&handle);
                         return finish(&slot, write, &job);
                     }
@@ -81,7 +81,7 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
                     .create(write.live.handle(), &write.live.record)
                     .await;
                 return match created {
-                    Err(error) if !took_effect(&slot, &write).await => {
+                    Err(error) if !took_effect(&slot, &write, &error).await => {
                         Err(Error::store("the login could not be saved", error))
                     }
                     _ => {
@@ -180,6 +180,8 @@ async fn end(slot: &Slot, handle: &Handle) -> Result<(), Error> {
     // write to.
     fail(&ending_failed("the store has not answered"));
     let deleted = match settings.delete(handle).await {
+        // That it is gone now says nothing then: a failover may bring it back.
+        Err(error) if error.kind() == StoreErrorKind::Unconfirmed => Err(error),
         // It may have taken effect all the same.
         Err(error) => match settings.load(handle).await {
             Ok(None) => Ok(true),

@@ -41,6 +41,10 @@ pub enum StoreErrorKind {
     Full,
     /// The engine did not answer in time. Whether the operation took effect is unknown.
     TimedOut,
+    /// The store is set to have each ending and login on several nodes before it counts, and fewer than
+    /// that have confirmed this one. It may have taken effect, and a failover may undo it; so that a
+    /// `load` finds it done says nothing. An ending can be tried again.
+    Unconfirmed,
 }
 
 impl StoreError {
@@ -85,6 +89,11 @@ impl StoreError {
     /// The engine did not answer in time; the message says within which.
     pub fn timed_out(message: impl Into<Cow<'static, str>>) -> Self {
         Self::without_source(StoreErrorKind::TimedOut, message)
+    }
+
+    /// Fewer nodes than the store waits for confirmed the write; the message says how many.
+    pub fn unconfirmed(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::without_source(StoreErrorKind::Unconfirmed, message)
     }
 
     /// The category of the failure.

@@ -1,0 +1,92 @@
+//! The client's connection: to one server, or to a cluster.
+
+use std::fmt;
+
+use redis::aio::ConnectionManager;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
+use redis::{Cmd, Pipeline, RedisResult, Value};
+
+/// A connection for a [`RedisStore`](super::RedisStore): made `from` a
+/// [`ConnectionManager`] or a [`ClusterConnection`] of the `redis` crate.
+///
+/// Other connections of that crate have no place here: they are for good over when the server restarts.
+#[derive(Clone)]
+pub struct RedisConnection(Client);
+
+#[derive(Clone)]
+enum Client {
+    Single(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+impl From<ConnectionManager> for RedisConnection {
+    fn from(connection: ConnectionManager) -> Self {
+        Self(Client::Single(connection))
+    }
+}
+
+impl From<ClusterConnection> for RedisConnection {
+    fn from(connection: ClusterConnection) -> Self {
+        Self(Client::Cluster(connection))
+    }
+}
+
+impl RedisConnection {
+    /// Sends a command to the server that has this key, and waits for its answer.
+    pub(super) async fn send(&self, key: &[u8], command: Cmd) -> RedisResult<Value> {
+        let answer = match self.0.clone() {
+            Client::Single(mut connection) => connection.send_packed_command(&command).await,
+            Client::Cluster(mut connection) => {
+                let route = RoutingInfo::SingleNode(master_of(key));
+                connection.route_command(command, route).await
+            }
+        };
+        answer?.extract_error()
+    }
+
+    /// Sends commands in one go to the server that has this key, and waits for the answers, each of which
+    /// may be an error of its own.
+    pub(super) async fn send_all<const N: usize>(
+        &self,
+        key: &[u8],
+        commands: [Cmd; N],
+    ) -> RedisResult<[RedisResult<Value>; N]> {
+        let mut pipeline = Pipeline::with_capacity(N);
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let answers = match self.0.clone() {
+            Client::Single(mut connection) => {
+                connection.send_packed_commands(&pipeline, 0, N).await
+            }
+            Client::Cluster(mut connection) => {
+                let route = master_of(key);
+                connection.route_pipeline(pipeline, 0, N, route).await
+            }
+        };
+        let answers: Vec<_> = answers?.into_iter().map(Value::extract_error).collect();
+        answers.try_into().map_err(|_| {
+            redis::RedisError::from((
+                redis::ErrorKind::UnexpectedReturnType,
+                "another number of answers than of commands",
+            ))
+        })
+    }
+}
+
+/// Never a replica, whatever the client is set to for other commands: it may not know yet that a session
+/// has ended.
+fn master_of(key: &[u8]) -> SingleNodeRoutingInfo {
+    SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master))
+}
+
+impl fmt::Debug for RedisConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the client's own, which shows where the server is and as whom it is asked.
+        f.write_str(match self.0 {
+            Client::Single(_) => "RedisConnection(single server)",
+            Client::Cluster(_) => "RedisConnection(cluster)",
+        })
+    }
+}

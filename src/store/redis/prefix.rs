@@ -1,0 +1,106 @@
+//! What the keys of sessions begin with.
+
+use std::fmt;
+
+use crate::id::Handle;
+
+const DEFAULT: &str = "cloakroom:";
+
+/// Checked, so that it means nothing in a `SCAN MATCH`, an ACL rule or a shell, and puts no key of a cluster
+/// into a slot that others share.
+#[derive(Clone, Debug)]
+pub(super) struct KeyPrefix(String);
+
+impl KeyPrefix {
+    const MAX_BYTES: usize = 64;
+
+    pub(super) fn parse(prefix: &str) -> Result<Self, InvalidKeyPrefix> {
+        let is_plain = prefix
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte));
+        if is_plain && (1..=Self::MAX_BYTES).contains(&prefix.len()) {
+            Ok(Self(prefix.to_owned()))
+        } else {
+            Err(InvalidKeyPrefix(prefix.to_owned()))
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key of this handle's record.
+    ///
+    /// In hexadecimal digits, as the handle stands in logs: 16 bytes more than the handle itself would
+    /// take, for a key that can be typed, and copied from a log line into `redis-cli`. And since what
+    /// comes after the prefix has one length, no key of one prefix is a key of another.
+    pub(super) fn key(&self, handle: &Handle) -> Vec<u8> {
+        format!("{}{handle}", self.0).into_bytes()
+    }
+}
+
+impl Default for KeyPrefix {
+    fn default() -> Self {
+        Self(DEFAULT.to_owned())
+    }
+}
+
+/// The text cannot be what the keys of sessions begin with; the message says why.
+///
+/// ```no_run
+/// # async fn example(connection: redis::aio::ConnectionManager) {
+/// use cloakroom::store::RedisStore;
+///
+/// let error = RedisStore::new(connection).with_prefix("{shop}").unwrap_err();
+/// assert!(error.to_string().contains("ASCII letters"));
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidKeyPrefix(String);
+
+impl fmt::Display for InvalidKeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} cannot be the prefix of sessions' keys: it must be 1 to 64 ASCII letters, digits and \
+             characters of -_.:/",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for InvalidKeyPrefix {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_prefix_and_the_handle_as_logs_have_it() {
+        let key = KeyPrefix::default().key(&Handle::from_bytes([0xAB; 16]));
+        assert_eq!(key, b"cloakroom:abababababababababababababababab");
+    }
+
+    #[test]
+    fn what_means_something_elsewhere_is_no_prefix() {
+        for good in ["s", "shop:sessions:", "a-b_c.d/E9", &"x".repeat(64)] {
+            assert_eq!(KeyPrefix::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "{shop}",
+            "a b",
+            "a*",
+            "a?",
+            "[a]",
+            "a\\",
+            "a\n",
+            "\0",
+            "ä",
+            &"x".repeat(65),
+        ] {
+            let message = KeyPrefix::parse(bad).unwrap_err().to_string();
+            assert!(message.contains("64 ASCII letters"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! How a command is sent: as it is, or together with a `WAIT` for replicas to have what it wrote.
+
+use std::time::Duration;
+
+use redis::{Cmd, RedisResult, Value};
+
+use super::connection::RedisConnection;
+use super::failure::failed;
+use crate::store::StoreError;
+
+/// The replicas that have to have a write before it counts.
+#[derive(Clone, Debug)]
+pub(super) struct Replicas {
+    pub(super) count: u32,
+    pub(super) timeout: Duration,
+    /// Redis answers nothing else on a connection that waits, so this is not the one of loads.
+    pub(super) connection: RedisConnection,
+}
+
+/// How to send a command.
+#[derive(Clone, Copy)]
+pub(super) enum Way<'a> {
+    Plain(&'a RedisConnection),
+    Confirmed(&'a Replicas),
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub(super) value: Value,
+    /// Why the write may not last, where replicas were asked for.
+    unconfirmed: Option<String>,
+}
+
+impl Way<'_> {
+    /// # Errors
+    ///
+    /// If the command failed. That replicas are missing is no error yet: there may have been nothing to
+    /// write.
+    pub(super) async fn send(self, key: &[u8], command: Cmd) -> RedisResult<Answer> {
+        match self {
+            Self::Plain(connection) => Ok(Answer {
+                value: connection.send(key, command).await?,
+                unconfirmed: None,
+            }),
+            Self::Confirmed(replicas) => replicas.send(key, command).await,
+        }
+    }
+
+    /// The answer to what was sent this way.
+    pub(super) async fn answer(
+        self,
+        doing: &str,
+        sent: impl Future<Output = RedisResult<Answer>> + Send,
+    ) -> Result<Answer, StoreError> {
+        let Self::Confirmed(replicas) = self else {
+            return sent.await.map_err(|error| failed(doing, error));
+        };
+        // Not left to the layer's limit, of which the layer thinks that it says nothing of replicas.
+        let limit = replicas.timeout.saturating_add(Replicas::QUEUE);
+        match tokio::time::timeout(limit, sent).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // It may have been written, and lie on the master alone.
+            Ok(Err(error)) if error.is_timeout() || error.is_connection_dropped() => {
+                Err(StoreError::unconfirmed(format!(
+                    "cannot {doing}: no replica confirmed it before the connection failed ({error})"
+                )))
+            }
+            Ok(Err(error)) => Err(failed(doing, error)),
+            Err(_) => Err(StoreError::unconfirmed(format!(
+                "cannot {doing}: no replica confirmed it within {limit:?}"
+            ))),
+        }
+    }
+}
+
+impl Replicas {
+    /// How long others may keep the connection busy that wait on it, too.
+    const QUEUE: Duration = Duration::from_secs(1);
+
+    async fn send(&self, key: &[u8], command: Cmd) -> RedisResult<Answer> {
+        let [value, confirmations] = self
+            .connection
+            .send_all(key, [command, self.wait()])
+            .await?;
+        let unconfirmed = match confirmations {
+            Ok(Value::Int(count)) if count >= i64::from(self.count) => None,
+            Ok(Value::Int(count)) => Some(format!(
+                "{count} of {} replicas confirmed it within {:?}",
+                self.count, self.timeout
+            )),
+            Ok(_) => Some("WAIT was answered with something else than a number".into()),
+            Err(error) => Some(format!("WAIT failed: {error}")),
+        };
+        let value = value?;
+        Ok(Answer { value, unconfirmed })
+    }
+
+    fn wait(&self) -> Cmd {
+        // To Redis, 0 is for ever.
+        let timeout = self.timeout.as_millis().max(1);
+        let mut command = redis::cmd("WAIT");
+        command
+            .arg(self.count)
+            .arg(u64::try_from(timeout).unwrap_or(u64::MAX));
+        command
+    }
+}
+
+impl Answer {
+    /// Fails where the write that this is the answer to was not confirmed.
+    pub(super) fn confirmed(&self, doing: &str) -> Result<(), StoreError> {
+        match &self.unconfirmed {
+            None => Ok(()),
+            Some(why) => Err(StoreError::unconfirmed(format!(
+                "cannot {doing} for good: {why}, so a failover could undo it"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A TCP proxy in front of a server, which counts round trips and can stop forwarding.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+pub(crate) struct Proxy {
+    port: u16,
+    turns: Arc<AtomicUsize>,
+    forwarding: watch::Sender<bool>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Forwards connections to this port of loopback.
+    pub(crate) async fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let turns = Arc::new(AtomicUsize::new(0));
+        let (forwarding, receiver) = watch::channel(true);
+        let counted = turns.clone();
+        let server = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
+                    continue;
+                };
+                forward(client, server, counted.clone(), receiver.clone());
+            }
+        });
+        Self {
+            port,
+            turns,
+            forwarding,
+            server,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// How often a client spoke after the server had: the round trips, where one waits for each answer.
+    pub(crate) fn round_trips(&self) -> usize {
+        self.turns.load(Ordering::SeqCst)
+    }
+
+    /// Leaves the connections open and forwards nothing any more, new connections' bytes included.
+    pub(crate) fn stall(&self) {
+        self.forwarding.send_replace(false);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.forwarding.send_replace(true);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn forward(
+    client: TcpStream,
+    server: TcpStream,
+    turns: Arc<AtomicUsize>,
+    forwarding: watch::Receiver<bool>,
+) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let server_spoke = Arc::new(AtomicBool::new(true));
+    let (spoke, mut open) = (server_spoke.clone(), forwarding.clone());
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+            if open.wait_for(|open| *open).await.is_err() {
+                break;
+            }
+            if spoke.swap(false, Ordering::SeqCst) {
+                turns.fetch_add(1, Ordering::SeqCst);
+            }
+            if to_server.write_all(&buffer[..length]).await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut open = forwarding;
+    tokio::spawn(async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            if open.wait_for(|open| *open).await.is_err() {
+                break;
+            }
+            server_spoke.store(true, Ordering::SeqCst);
+            if to_client.write_all(&buffer[..length]).await.is_err() {
+                break;
+            }
+        }
+    });
+}
