@@ -90,6 +90,9 @@
 //! | `MemoryStore` | `memory` (default) | one process, tests; sessions end with the process |
 //! | `FileStore` | `file` | one machine, several processes |
 //! | `SqliteStore` | `sqlite` | one machine, next to an app's own database |
+//! | `PostgresStore` | `postgres` | any number of nodes |
+//! | `MySqlStore` | `mysql` | any number of nodes, on MySQL or MariaDB |
+//! | `RedisStore` | `redis` | any number of nodes, on one server or a cluster |
 //!
 //! A store of your own is six operations on one key: see [`store::SessionStore`], and the contract suite in
 //! the `testing` module.
