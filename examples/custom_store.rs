@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::{Router, routing::get};
 use cloakroom::store::{
-    Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait,
+    Handle, OffsetDateTime, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version,
+    async_trait,
 };
 use cloakroom::{Session, SessionLayer};
-use time::OffsetDateTime;
 
 #[derive(Debug, Default)]
 struct ByteStore {

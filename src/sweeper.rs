@@ -42,7 +42,7 @@ use crate::store::{SessionStore, StoreError};
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "dropping the handle ends the task"]
+#[must_use = "dropping the handle ends the task: keep it, as in `let sweeper = …`; `let _ =` drops it at once"]
 pub struct Sweeper {
     /// Never used to send: its end is the signal to stop.
     _running: mpsc::Sender<Infallible>,

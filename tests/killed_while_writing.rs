@@ -138,7 +138,11 @@ fn take_down(line: &str, known: &mut BTreeMap<String, Known>) -> bool {
     };
     let known = known.entry(handle.to_owned()).or_default();
     match what {
-        "creating" => return false,
+        "creating" => {
+            // A lasting one whose first creation was interrupted is created again by the next child.
+            known.is_gone = false;
+            return false;
+        }
         "deleting" => {
             known.may_be_gone = true;
             return false;
@@ -146,8 +150,6 @@ fn take_down(line: &str, known: &mut BTreeMap<String, Known>) -> bool {
         "wrote" => {
             known.version = version.parse().unwrap();
             known.expires_at = expires_at.parse().unwrap();
-            // A lasting one whose first creation was interrupted is created again by the next child.
-            known.is_gone = false;
         }
         "deleted" => known.is_gone = true,
         _ => panic!("not understood: {line}"),

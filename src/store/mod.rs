@@ -34,8 +34,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
-
 mod error;
 #[cfg(feature = "file")]
 mod file;
@@ -53,6 +51,7 @@ mod sql;
 mod sqlite;
 
 pub use async_trait::async_trait;
+pub use time::OffsetDateTime;
 
 pub use self::error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]
@@ -79,8 +78,8 @@ pub const SWEEP_GRACE: Duration = Duration::from_secs(60);
 /// Where sessions are kept: six operations on one key, each a single atomic step.
 ///
 /// The rules that an implementation keeps are the [contract](self#contract). Implement it with
-/// [`async_trait`](macro@async_trait), which this module re-exports, and run the contract suite of the `testing` module
-/// against it.
+/// [`async_trait`](macro@async_trait), which this module re-exports together with [`OffsetDateTime`], and
+/// run the contract suite of the `testing` module against it.
 ///
 /// A call must not block the thread, and must be safe to drop at any await.
 #[async_trait]
