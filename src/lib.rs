@@ -90,6 +90,8 @@
 //! | `MemoryStore` | `memory` (default) | one process, tests; sessions end with the process |
 //! | `FileStore` | `file` | one machine, several processes |
 //! | `SqliteStore` | `sqlite` | one machine, next to an app's own database |
+//! | `PostgresStore` | `postgres` | any number of machines, on PostgreSQL |
+//! | `MySqlStore` | `mysql` | any number of machines, on MySQL 8 or MariaDB |
 //!
 //! A store of your own is six operations on one key: see [`store::SessionStore`], and the contract suite in
 //! the `testing` module.
