@@ -67,6 +67,10 @@ mod migrate;
 ///   sessions can be read, and changed, on the way; and MySQL 8's default way to log in needs it, or
 ///   sqlx's feature `mysql-rsa`.
 /// - **No `autocommit = 0`**: nothing would ever be committed. [`migrate`](Self::migrate) refuses it.
+/// - **The operating system's TCP timeouts**, for a server whose machine is gone without a word. The store gives
+///   up connections that do not answer an operation, in about 10 seconds. But one that the pool was
+///   just testing, as it does after each use, is gone from the pool until the operating system gives it
+///   up, which takes about 15 minutes on Linux (`net.ipv4.tcp_retries2`).
 ///
 /// # Durability
 ///

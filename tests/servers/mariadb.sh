@@ -6,10 +6,10 @@ mariadb_program() {
 
 # make_mariadb DATA: new databases.
 make_mariadb() {
-    mkdir "$1"
-    ((EUID != 0)) || chown mysql "$1"
+    mkdir "$1" "$1/tmp"
+    ((EUID != 0)) || chown mysql "$1" "$1/tmp"
     # No file of options: those of the machine's own server are not meant for this one.
-    as_user mysql mariadb-install-db --no-defaults --auth-root-authentication-method=normal --skip-test-db \
+    TMPDIR=$1/tmp as_user mysql mariadb-install-db --no-defaults --auth-root-authentication-method=normal --skip-test-db \
         --datadir="$1/db"
 }
 
@@ -17,7 +17,8 @@ make_mariadb() {
 run_mariadb() {
     local data=$1 port=$2
     shift 2
-    as_user mysql "$(mariadb_program)" --no-defaults --datadir="$data/db" --port="$port" \
+    # A server that starts removes the temporary tables that it finds, and those of other servers with them.
+    TMPDIR=$data/tmp as_user mysql "$(mariadb_program)" --no-defaults --datadir="$data/db" --port="$port" \
         --bind-address=127.0.0.1 --socket="$data/socket" --pid-file="$data/pid" --max-connections=300 "$@"
 }
 

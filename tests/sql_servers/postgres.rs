@@ -473,7 +473,7 @@ async fn a_pool_without_a_free_connection_is_a_timeout() {
     let place = place!();
     let pool = PgPoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(Duration::from_millis(30))
+        .acquire_timeout(Duration::from_secs(2))
         .connect_with(place.options.clone())
         .await
         .unwrap();

@@ -2,7 +2,8 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{PostgresStore, StoreError, TableName, failed, qualified};
+use super::statements::qualified;
+use super::{PostgresStore, StoreError, TableName, failed};
 
 /// Name, type, and whether it is NOT NULL, of each column of the table.
 const COLUMNS: [(&str, &str, bool); 6] = [
