@@ -18,8 +18,9 @@ use crate::id::{Handle, SessionId};
 use crate::load::open;
 use crate::record::Version;
 use crate::slot::{Entered, Slot};
+use crate::state::data::Data;
 use crate::state::plan::{Dropped, Importance, Plan, Write, plan};
-use crate::state::{CookieEffect, Job, Live, Standing};
+use crate::state::{CookieEffect, Job, Live, Standing, State};
 use crate::store::{Outcome, StoreError, StoreErrorKind};
 
 pub(crate) mod identity;
@@ -27,6 +28,9 @@ pub(crate) mod identity;
 /// The first pause between two tries, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+/// How often what is staged during a write is put on top of it, where it changes again meanwhile.
+const MOST_TRIES: usize = 1_000;
 
 /// What the status of the handler's response says about its changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +104,11 @@ async fn check_cookie(slot: &Slot) {
 pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
     let entered = slot.enter().await;
     slot.change(|_| Ok(()))?;
-    in_task(run_or_discard(slot, entered)).await
+    let saved = in_task(run_or_discard(slot.clone(), entered)).await;
+    // After a panic, too: what was staged may have been saved by then, and must not be applied again.
+    saved.inspect_err(|_| {
+        slot.with(|state| state.discard_staged());
+    })
 }
 
 /// Commits, and drops what is staged if that fails: the handler, or the client, is told, so nothing may
@@ -272,49 +280,42 @@ async fn took_effect(slot: &Slot, write: &Write, error: &StoreError) -> bool {
 ///
 /// # Errors
 ///
-/// When changes staged meanwhile do not fit on top of what was written. What was written stays.
+/// When changes staged meanwhile do not fit on top of what was written, or never stay the same for long
+/// enough to be put there. They are dropped then; what was written stays.
 fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     let Write {
         mut live,
         loaded,
         cookie,
     } = write;
+    let mut tries = 0;
     loop {
-        let Some((mut data, generation)) =
+        tries += 1;
+        let Some((mut data, mut generation)) =
             slot.with(|state| (state.data.clone(), state.generation))
         else {
             return Ok(());
         };
         // Closures of `update` that were staged meanwhile run here. They are the user's, and may use this
         // very session: so outside of the lock.
-        let advanced = data.advance(job.data.changes(), loaded.clone());
+        let mut advanced = data.advance(job.data.changes(), loaded.clone());
         let taken_over = slot.with(|state| {
-            let handle = *live.handle();
-            let is_current = live.is_current;
-            let presented = live.presented;
-            let before = state.live().filter(|live| *live.handle() == handle);
-            let became = match before {
-                None => Some(events::created as fn(&Handle)),
-                Some(before) if before.presented != presented => Some(events::renewed as _),
-                Some(_) => None,
-            };
-            let replaced = state.advance(generation, live, data, job)?;
-            if let Some(cookie) = &cookie {
-                state.cookie = cookie.clone();
-                state.cookie_may_be_stale = became.is_none();
-            } else if !is_current {
-                // Another request renewed the id that this one was about to send.
-                state.cookie = CookieEffect::Keep;
+            if tries == MOST_TRIES && state.generation != generation {
+                generation = state.generation;
+                data = Data::new(loaded.clone(), data.max_size());
+                advanced = Err(Error::new(
+                    ErrorKind::Contention,
+                    "the session changed again and again while it was saved: a closure of update must \
+                     not change the session itself",
+                ));
             }
-            // What the response itself writes is as fresh as can be.
-            state.cookie_may_be_stale &= !state.closed;
-            Ok((replaced, became.map(|became| (became, handle))))
+            take_over(state, generation, live, data, &cookie, job)
         });
         match taken_over {
             Some(Err(back)) => live = back,
-            Some(Ok((_replaced, became))) => {
-                if let Some((became, handle)) = became {
-                    became(&handle);
+            Some(Ok((_replaced, told))) => {
+                if let Some((event, handle)) = told {
+                    event(&handle);
                 }
                 return advanced;
             }
@@ -322,6 +323,39 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
         }
     }
 }
+
+/// What `finish` does under the lock: returns the data that was replaced, to be dropped outside of it, and
+/// what is to be told of the session.
+fn take_over(
+    state: &mut State,
+    generation: u64,
+    live: Box<Live>,
+    data: Data,
+    cookie: &Option<CookieEffect>,
+    job: &Job,
+) -> Result<(Data, Option<Told>), Box<Live>> {
+    let (handle, presented, is_current) = (*live.handle(), live.presented, live.is_current);
+    let before = state.live().filter(|live| *live.handle() == handle);
+    let told: Option<fn(&Handle)> = match before {
+        None => Some(events::created),
+        Some(before) if before.presented != presented => Some(events::renewed),
+        Some(_) => None,
+    };
+    let replaced = state.advance(generation, live, data, job)?;
+    if let Some(cookie) = cookie {
+        state.cookie = cookie.clone();
+        state.cookie_may_be_stale = told.is_none();
+    } else if !is_current {
+        // Another request renewed the id that this one was about to send.
+        state.cookie = CookieEffect::Keep;
+    }
+    // What the response itself writes is as fresh as can be.
+    state.cookie_may_be_stale &= !state.closed;
+    Ok((replaced, told.map(|event| (event, handle))))
+}
+
+/// An event, and the session that it is about.
+type Told = (fn(&Handle), Handle);
 
 /// The session ended while the request ran: its changes are dropped, and no cookie goes out.
 fn lose(slot: &Slot, why: Dropped) -> Result<(), Error> {

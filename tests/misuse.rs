@@ -9,6 +9,7 @@ mod http_surface;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -674,8 +675,13 @@ async fn one_outer_map_response_renders_failures_of_loading_and_of_the_commit_al
 
 // Closures of `update`.
 
-#[test]
-fn a_closure_of_update_may_use_the_session_also_when_it_is_run_again_after_a_save() {
+/// What becomes of a save that adds 1 to `n`, while `meanwhile` stages more; and how the session goes on.
+///
+/// On a runtime of its own, since what could go wrong here blocks a thread for good.
+fn during_a_save<R: Send + 'static>(
+    meanwhile: impl FnOnce(Session) + Send + 'static,
+    then: impl AsyncFnOnce(std::result::Result<(), Error>, Session) -> R + Send + 'static,
+) -> R {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -685,25 +691,79 @@ fn a_closure_of_update_may_use_the_session_also_when_it_is_run_again_after_a_sav
     let session = new_session(&SessionLayer::new(store.clone()));
     let outcome = runtime.block_on(async move {
         session.insert("step", 2).unwrap();
-        let pause = store.pause_before(Operation::Create);
+        session.save().await.unwrap();
+        session.update("n", |n: &mut u64| *n += 1).unwrap();
+        let pause = store.pause_before(Operation::Update);
         let saving = tokio::spawn({
             let session = session.clone();
             async move { session.save().await }
         });
         pause.reached().await;
+        meanwhile(session.clone());
+        pause.release();
+        let saved = tokio::time::timeout(Duration::from_secs(20), saving).await;
+        match saved {
+            Ok(saved) => Some(then(saved.unwrap(), session).await),
+            Err(_) => None,
+        }
+    });
+    runtime.shutdown_background();
+    outcome.expect("the save is stuck")
+}
+
+#[test]
+fn a_closure_of_update_may_use_the_session_also_when_it_is_run_again_after_a_save() {
+    let add_step = |session: Session| {
         let seen = session.clone();
         let add = move |n: &mut u64| *n += seen.get::<u64>("step").unwrap().unwrap();
         session.update("n", add).unwrap();
-        pause.release();
-        // A deadlock, if there is one, is one of threads: this one has to stay out of it.
-        let saved = tokio::time::timeout(Duration::from_secs(20), saving).await;
-        saved.map(|saved| {
-            saved.unwrap().unwrap();
-            session.get::<u64>("n").unwrap()
-        })
+    };
+    let n = during_a_save(add_step, async |saved, session| {
+        saved.unwrap();
+        session.get::<u64>("n").unwrap()
     });
-    runtime.shutdown_background();
-    assert_eq!(outcome.expect("the save is stuck"), Some(2));
+    assert_eq!(n, Some(3));
+}
+
+#[test]
+fn a_closure_of_update_that_changes_the_session_after_a_save_is_an_error_and_no_endless_loop() {
+    let change = |session: Session| {
+        let (changed, runs) = (session.clone(), AtomicU64::new(0));
+        let meddle = move |n: &mut u64| {
+            *n += 1;
+            let run = runs.fetch_add(1, Ordering::Relaxed);
+            if run > 0 {
+                changed.insert("run", run).unwrap();
+            }
+        };
+        session.update("n", meddle).unwrap();
+    };
+    let (error, n) = during_a_save(change, async |saved, session| {
+        (saved.unwrap_err(), session.get::<u64>("n").unwrap())
+    });
+    assert_eq!(error.kind(), ErrorKind::Contention);
+    assert_eq!(n, Some(1), "what was saved stays");
+}
+
+#[test]
+fn what_was_saved_is_not_saved_again_after_a_closure_of_update_panicked() {
+    let panic_once = |session: Session| {
+        let runs = AtomicU64::new(0);
+        let panic = move |n: &mut u64| {
+            *n += 1;
+            if runs.fetch_add(1, Ordering::Relaxed) == 1 {
+                std::panic::resume_unwind(Box::new("the second run"));
+            }
+        };
+        session.update("n", panic).unwrap();
+    };
+    let (error, n) = during_a_save(panic_once, async |saved, session| {
+        session.insert("more", 1).unwrap();
+        session.save().await.unwrap();
+        (saved.unwrap_err(), session.get::<u64>("n").unwrap())
+    });
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert_eq!(n, Some(1));
 }
 
 #[tokio::test]
