@@ -90,6 +90,7 @@
 //! | `MemoryStore` | `memory` (default) | one process, tests; sessions end with the process |
 //! | `FileStore` | `file` | one machine, several processes |
 //! | `SqliteStore` | `sqlite` | one machine, next to an app's own database |
+//! | `RedisStore` | `redis` | many machines: a Redis server, or a cluster |
 //!
 //! A store of your own is six operations on one key: see [`store::SessionStore`], and the contract suite in
 //! the `testing` module.

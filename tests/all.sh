@@ -9,6 +9,7 @@ missing=()
 command -v cc >/dev/null || missing+=(build-essential)
 command -v chromium >/dev/null || missing+=(chromium)
 command -v chromedriver >/dev/null || missing+=(chromium-driver)
+command -v redis-server >/dev/null || missing+=(redis-server)
 
 if ((${#missing[@]})); then
     sudo=()
