@@ -201,8 +201,11 @@ async fn a_failover_undoes_an_ending_that_no_replica_has() {
     let waiting = store
         .clone()
         .wait_for_replicas(1, REPLICATED_WITHIN, master.connect().await);
+    let patient = store
+        .clone()
+        .wait_for_replicas(1, PATIENCE, master.connect().await);
     for number in [1, 2] {
-        waiting.create(&handle(number), &record(1)).await.unwrap();
+        patient.create(&handle(number), &record(1)).await.unwrap();
     }
     replica.ask::<()>(&["SAVE"]).await;
     replica.kill();
@@ -226,7 +229,7 @@ async fn a_failover_undoes_no_login_and_no_ending_that_was_waited_for() {
         return;
     };
     let store = master.store().await;
-    let store = store.wait_for_replicas(1, REPLICATED_WITHIN, master.connect().await);
+    let store = store.wait_for_replicas(1, PATIENCE, master.connect().await);
     for number in 0..SESSIONS {
         store.create(&handle(number), &record(1)).await.unwrap();
         let login = store
@@ -331,7 +334,7 @@ async fn a_clusters_master_is_replaced_without_a_restart_of_the_app_and_ended_se
     let client = ClusterClient::new(nodes.iter().map(Server::url)).unwrap();
     let store = RedisStore::new(client.get_async_connection().await.unwrap());
     let waiting = client.get_async_connection().await.unwrap();
-    let store = store.wait_for_replicas(1, REPLICATED_WITHIN, waiting);
+    let store = store.wait_for_replicas(1, PATIENCE, waiting);
     for number in 0..SESSIONS {
         store.create(&handle(number), &record(1)).await.unwrap();
         if number % 2 == 0 {

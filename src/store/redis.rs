@@ -138,12 +138,17 @@ impl RedisStore {
     /// Keeps sessions under keys that begin with `prefix`: 1 to 64 ASCII letters, digits and characters of
     /// `-_.:/`. No key of one prefix is a key of another, even if the one begins with the other.
     ///
-    /// ```no_run
-    /// # async fn example(connection: redis::aio::ConnectionManager) {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use cloakroom::store::RedisStore;
     ///
-    /// let store = RedisStore::new(connection).with_prefix("admin:sessions:").unwrap();
+    /// let client = redis::Client::open("redis://127.0.0.1/")?;
+    /// // It connects when it is first used.
+    /// let connection = client.get_connection_manager_lazy(Default::default())?;
+    /// let store = RedisStore::new(connection).with_prefix("admin:sessions:")?;
     /// assert!(store.with_prefix("admin sessions").is_err());
+    /// # Ok(())
     /// # }
     /// ```
     ///

@@ -6,7 +6,7 @@ start_redis() {
     mkdir -p "$folder"
     # A port that was free a moment ago may be taken by now: then another one is tried.
     for _ in {1..20}; do
-        port=$((RANDOM % 20000 + 20000))
+        port=$((RANDOM % 12000 + 20000))
         redis-server --bind 127.0.0.1 --port "$port" --dir "$folder" --save "" --appendonly no \
             --logfile "$folder/log" --daemonize no >/dev/null 2>&1 &
         pid=$!

@@ -40,7 +40,7 @@ start_redis_cluster() {
     for _ in {1..300}; do
         sleep 0.1
         for port in "${ports[@]}"; do
-            node=$(redis-cli -p "$port" cluster info; redis-cli -p "$port" info replication)
+            node=$(redis-cli -p "$port" cluster info; redis-cli -p "$port" info replication) || continue 2
             [[ $node == *cluster_state:ok* ]] || continue 2
             [[ $node == *role:master*state=online,offset=[1-9]* || $node == *master_link_status:up* ]] || continue 2
         done

@@ -47,12 +47,16 @@ impl Default for KeyPrefix {
 
 /// The text cannot be what the keys of sessions begin with; the message says why.
 ///
-/// ```no_run
-/// # async fn example(connection: redis::aio::ConnectionManager) {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use cloakroom::store::RedisStore;
 ///
+/// let client = redis::Client::open("redis://127.0.0.1/")?;
+/// let connection = client.get_connection_manager_lazy(Default::default())?;
 /// let error = RedisStore::new(connection).with_prefix("{shop}").unwrap_err();
 /// assert!(error.to_string().contains("ASCII letters"));
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
