@@ -14,5 +14,6 @@ async fn main() -> std::io::Result<()> {
     let app = Router::new().route("/", get(visits)).layer(sessions);
     let port = std::env::var("PORT").unwrap_or("3000".into());
     let listener = tokio::net::TcpListener::bind(format!("localhost:{port}")).await?;
+    println!("listening on http://localhost:{port}");
     axum::serve(listener, app).await
 }

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::{Router, routing::get};
 use cloakroom::store::{
-    Handle, OffsetDateTime, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version,
-    async_trait,
+    Handle, OffsetDateTime, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, UserIndex,
+    Version, async_trait,
 };
 use cloakroom::{Session, SessionLayer};
 
@@ -80,6 +80,10 @@ impl SessionStore for ByteStore {
             values.remove(handle);
         }
         Ok(dead.len())
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }
 

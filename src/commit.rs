@@ -13,17 +13,20 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::error::{Error, ErrorKind};
-use crate::events;
-use crate::id::{Handle, SessionId};
+use crate::events::{EventKind, Subject};
+use crate::id::SessionId;
 use crate::load::open;
 use crate::record::Version;
+use crate::settings::Settings;
 use crate::slot::{Entered, Slot};
 use crate::state::data::Data;
 use crate::state::plan::{Dropped, Importance, Plan, Write, plan};
 use crate::state::{CookieEffect, Job, Live, Standing, State};
 use crate::store::{Outcome, StoreError, StoreErrorKind};
 
+pub(crate) mod endings;
 pub(crate) mod identity;
+pub(crate) mod index;
 
 /// The first pause between two tries, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -72,7 +75,8 @@ pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(
         Err(error) => {
             // Those were reported where they arose.
             if !matches!(error.kind(), ErrorKind::Store | ErrorKind::Contention) {
-                events::response_replaced(&error);
+                let events = &slot.settings.events;
+                events.response_replaced(subject(&slot).as_ref(), &error);
             }
             Err(error)
         }
@@ -104,7 +108,7 @@ async fn check_cookie(slot: &Slot) {
 pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
     let entered = slot.enter().await;
     slot.change(|_| Ok(()))?;
-    let saved = in_task(run_or_discard(slot.clone(), entered)).await;
+    let saved = in_task(slot.settings.clone(), run_or_discard(slot.clone(), entered)).await;
     // After a panic, too: what was staged may have been saved by then, and must not be applied again.
     saved.inspect_err(|_| {
         slot.with(|state| state.discard_staged());
@@ -115,21 +119,30 @@ pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
 /// apply it later.
 async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
     run(slot.clone(), entered).await.inspect_err(|error| {
-        if slot.with(|state| state.discard_staged()).is_some() {
-            events::changes_failed(error);
+        let discarded = slot.with(|state| state.discard_staged());
+        // What was dropped with its session was reported as that.
+        if discarded.is_some() && error.kind() != ErrorKind::Ended {
+            let events = &slot.settings.events;
+            events.changes_failed(subject(&slot).as_ref(), error);
         }
     })
 }
 
+/// The session that the request has now.
+fn subject(slot: &Slot) -> Option<Subject> {
+    slot.with(|state| state.live().map(Subject::of)).flatten()
+}
+
 /// Runs a future to its end, whether or not it is waited for.
-async fn in_task(
-    work: impl Future<Output = Result<(), Error>> + Send + 'static,
-) -> Result<(), Error> {
+pub(crate) async fn in_task<T: Send + 'static>(
+    settings: Arc<Settings>,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::spawn(work.in_current_span()).await {
         Ok(result) => result,
         // Without the error: it quotes what was panicked with, which could be data of the session.
         Err(error) if error.is_panic() => {
-            events::write_panicked();
+            settings.events.write_panicked();
             Err(Error::new(
                 ErrorKind::Store,
                 "the task that writes the session panicked: the store did, or a closure of update",
@@ -166,7 +179,7 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
         (Plan::Nothing, _) => Ok(()),
         // By what was loaded; another request may have kept it alive since.
         (Plan::Drop(Dropped::Expired), Some(base)) => {
-            in_task(contend(slot, entered, base.id, job)).await
+            in_task(settings, contend(slot, entered, base.id, job)).await
         }
         (Plan::Drop(why), _) => lose(&slot, why),
         (Plan::Create(write), _) => match settings
@@ -174,10 +187,10 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
             .await
         {
             Ok(()) => finish(&slot, write, &job),
-            Err(error) => in_task(verify(slot, entered, write, job, error)).await,
+            Err(error) => in_task(settings.clone(), verify(slot, entered, write, job, error)).await,
         },
         (Plan::Touch { expires_at }, Some(base)) => {
-            let touch = settings.touch(&base.handle, expires_at, base.version, now);
+            let touch = settings.touch(&base.subject.handle, expires_at, base.version, now);
             // The response stands without it; that it failed was reported.
             if let Ok(Outcome::Missing) = touch.await {
                 slot.with(|state| state.cookie = CookieEffect::Keep);
@@ -185,14 +198,22 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
             Ok(())
         }
         (Plan::Update { write, importance }, Some(base)) => {
-            let update = settings.update(&base.handle, &write.live.record, base.version, now);
+            if job.wishes.timeouts.is_some() {
+                index::extend(&settings, &write.live).await?;
+            }
+            let update =
+                settings.update(&base.subject.handle, &write.live.record, base.version, now);
             match (update.await, importance) {
                 (Ok(Outcome::Done), _) => finish(&slot, write, &job),
                 // Another request came first, or the session ended: nothing is lost.
                 (_, Importance::Upkeep) => Ok(()),
                 (Ok(Outcome::Missing), _) => lose(&slot, Dropped::Ended),
-                (Ok(Outcome::Conflict), _) => in_task(contend(slot, entered, base.id, job)).await,
-                (Err(error), _) => in_task(verify(slot, entered, write, job, error)).await,
+                (Ok(Outcome::Conflict), _) => {
+                    in_task(settings.clone(), contend(slot, entered, base.id, job)).await
+                }
+                (Err(error), _) => {
+                    in_task(settings.clone(), verify(slot, entered, write, job, error)).await
+                }
             }
         }
         (Plan::Touch { .. } | Plan::Update { .. }, None) => Ok(()),
@@ -202,7 +223,7 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
 /// The record that a plan was made for.
 struct Base {
     id: SessionId,
-    handle: Handle,
+    subject: Subject,
     version: Version,
 }
 
@@ -210,7 +231,7 @@ impl Base {
     fn of(live: &Live) -> Self {
         Self {
             id: live.id.clone(),
-            handle: *live.handle(),
+            subject: Subject::of(live),
             version: live.record.version,
         }
     }
@@ -225,12 +246,12 @@ async fn contend(
     mut job: Job,
 ) -> Result<(), Error> {
     let settings = slot.settings.clone();
-    let mut patience = Patience::new(settings.retry_for);
+    let mut patience = Patience::new(settings.clone());
     loop {
         let now = settings.now();
         let (standing, loaded) = open(&slot, &id, now).await?;
-        let (handle, expected) = match &standing {
-            Standing::Live(live) => (*live.handle(), live.record.version),
+        let (subject, expected) = match &standing {
+            Standing::Live(live) => (Subject::of(live), live.record.version),
             Standing::Lost(why) => return lose(&slot, *why),
             _ => return lose(&slot, Dropped::Ended),
         };
@@ -240,13 +261,16 @@ async fn contend(
             Plan::Drop(why) => return lose(&slot, why),
             _ => return Ok(()),
         };
+        if job.wishes.timeouts.is_some() {
+            index::extend(&settings, &write.live).await?;
+        }
         match settings
-            .update(&handle, &write.live.record, expected, now)
+            .update(&subject.handle, &write.live.record, expected, now)
             .await
         {
             Ok(Outcome::Done) => return finish(&slot, write, &job),
             Ok(Outcome::Missing) => return lose(&slot, Dropped::Ended),
-            Ok(Outcome::Conflict) => patience.pause(&handle).await?,
+            Ok(Outcome::Conflict) => patience.pause(&subject).await?,
             Err(error) => return verify(slot, entered, write, job, error).await,
         }
     }
@@ -287,7 +311,9 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
         mut live,
         loaded,
         cookie,
+        told,
     } = write;
+    let subject = Subject::of(&live);
     let mut tries = 0;
     loop {
         tries += 1;
@@ -309,13 +335,13 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
                      not change the session itself",
                 ));
             }
-            take_over(state, generation, live, data, &cookie, job)
+            take_over(state, generation, live, data, (&cookie, told), job)
         });
         match taken_over {
             Some(Err(back)) => live = back,
-            Some(Ok((_replaced, told))) => {
-                if let Some((event, handle)) = told {
-                    event(&handle);
+            Some(Ok(_replaced)) => {
+                if let Some(told) = told {
+                    slot.settings.events.tell(told, &subject);
                 }
                 return advanced;
             }
@@ -324,26 +350,20 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     }
 }
 
-/// What `finish` does under the lock: returns the data that was replaced, to be dropped outside of it, and
-/// what is to be told of the session.
+/// What `finish` does under the lock: returns the data that was replaced, to be dropped outside of it.
 fn take_over(
     state: &mut State,
     generation: u64,
     live: Box<Live>,
     data: Data,
-    cookie: &Option<CookieEffect>,
+    (cookie, told): (&Option<CookieEffect>, Option<EventKind>),
     job: &Job,
-) -> Result<(Data, Option<Told>), Box<Live>> {
-    let (handle, presented, is_current) = (*live.handle(), live.presented, live.is_current);
-    let before = state.live().filter(|live| *live.handle() == handle);
-    let told: Option<fn(&Handle)> = match before {
-        None => Some(events::created),
-        Some(before) if before.presented != presented => Some(events::renewed),
-        Some(_) => None,
-    };
+) -> Result<Data, Box<Live>> {
+    let is_current = live.is_current;
     let replaced = state.advance(generation, live, data, job)?;
     if let Some(cookie) = cookie {
         state.cookie = cookie.clone();
+        // It tells of a new id, or else is of the one that the client has.
         state.cookie_may_be_stale = told.is_none();
     } else if !is_current {
         // Another request renewed the id that this one was about to send.
@@ -351,34 +371,35 @@ fn take_over(
     }
     // What the response itself writes is as fresh as can be.
     state.cookie_may_be_stale &= !state.closed;
-    Ok((replaced, told.map(|event| (event, handle))))
+    Ok(replaced)
 }
-
-/// An event, and the session that it is about.
-type Told = (fn(&Handle), Handle);
 
 /// The session ended while the request ran: its changes are dropped, and no cookie goes out.
 fn lose(slot: &Slot, why: Dropped) -> Result<(), Error> {
-    slot.with(|state| {
-        events::changes_dropped(state.live().map(Live::handle), why);
+    let lost = slot.with(|state| {
+        let lost = state.live().map(Subject::of);
         state.become_absent(Standing::Lost(why));
         state.cookie = CookieEffect::Keep;
+        lost
     });
+    if let Some(lost) = lost {
+        slot.settings.events.changes_dropped(why, lost.as_ref());
+    }
     Err(Error::ended())
 }
 
 /// How long a commit goes on contending with other requests.
 struct Patience {
+    settings: Arc<Settings>,
     until: Instant,
-    limit: Duration,
     pause: Duration,
 }
 
 impl Patience {
-    fn new(limit: Duration) -> Self {
+    fn new(settings: Arc<Settings>) -> Self {
         Self {
-            until: Instant::now() + limit,
-            limit,
+            until: Instant::now() + settings.retry_for,
+            settings,
             pause: FIRST_PAUSE,
         }
     }
@@ -388,11 +409,12 @@ impl Patience {
     /// # Errors
     ///
     /// When the time is up.
-    async fn pause(&mut self, handle: &Handle) -> Result<(), Error> {
+    async fn pause(&mut self, subject: &Subject) -> Result<(), Error> {
         let pause = self.pause.mul_f64(rand::random());
         if Instant::now() + pause >= self.until {
-            events::contention(handle, self.limit);
-            return Err(Error::contention(self.limit));
+            let limit = self.settings.retry_for;
+            self.settings.events.contention(subject, limit);
+            return Err(Error::contention(limit));
         }
         tokio::time::sleep(pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

@@ -53,6 +53,13 @@ pub enum ErrorKind {
     InvalidTimeouts,
     /// A login with a user id that is empty or too long, or with such a label. 500.
     InvalidLogin,
+    /// All sessions of the user were ended after this request extracted its session, so its login does not
+    /// count. 409.
+    Overtaken,
+    /// The user has as many sessions as the layer allows, and the login was refused. 403.
+    TooManySessions,
+    /// The store keeps no sessions by user. 500.
+    NoUserIndex,
     /// An ending of the session failed, so that it takes no more changes. 503.
     EndingFailed,
     /// The operating system's random source failed, so no id can be made. 503.
@@ -105,6 +112,32 @@ impl Error {
         )
     }
 
+    pub(crate) fn overtaken() -> Self {
+        Self::new(
+            ErrorKind::Overtaken,
+            "all sessions of the user were ended after this request extracted its session: what it \
+             verified may not hold any more, so the login does not count; have the user log in again",
+        )
+    }
+
+    pub(crate) fn too_many_sessions(most: usize) -> Self {
+        Self::new(
+            ErrorKind::TooManySessions,
+            format!(
+                "the user has {most} sessions, as many as the layer allows \
+                 (SessionLayerBuilder::limit_sessions_per_user): the login was refused"
+            ),
+        )
+    }
+
+    pub(crate) fn no_user_index() -> Self {
+        Self::new(
+            ErrorKind::NoUserIndex,
+            "the store keeps no list of sessions by user (SessionStore::user_index): use a store that \
+             does, such as MemoryStore",
+        )
+    }
+
     pub(crate) fn contention(limit: Duration) -> Self {
         Self::new(
             ErrorKind::Contention,
@@ -132,7 +165,8 @@ impl Error {
             | ErrorKind::Contention
             | ErrorKind::EndingFailed
             | ErrorKind::RandomSource => StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Ended => StatusCode::CONFLICT,
+            ErrorKind::Ended | ErrorKind::Overtaken => StatusCode::CONFLICT,
+            ErrorKind::TooManySessions => StatusCode::FORBIDDEN,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -146,6 +180,8 @@ impl Error {
                 "The session is unavailable at the moment. Please try again."
             }
             ErrorKind::Ended => "The session ended. Please try again.",
+            ErrorKind::Overtaken => "You were logged out everywhere. Please log in again.",
+            ErrorKind::TooManySessions => "You are logged in in too many places.",
             _ => "Something went wrong with the session.",
         }
     }

@@ -1,297 +1,225 @@
-//! What the crate tells the operator, as `tracing` events.
+//! What the crate tells of sessions: in the log, to the app, and as metrics.
 //!
-//! Every event of the crate is a function here, so that a reviewer sees in one place that none carries a
-//! secret or data of a session: at most the session's handle, which is public.
+//! 1. **Log**: each event is a [`tracing`] event with the target `cloakroom`, the event's name in the field
+//!    `event`, and what is in the table below.
+//! 2. **App**: a callback that is registered with
+//!    [`SessionLayerBuilder::on_event`](crate::SessionLayerBuilder::on_event) gets the same as an [`Event`].
+//! 3. **Metrics**: with the feature `metrics`, the same are [counted](#metrics).
 //!
-//! `error` is for what an operator has to mend, `warn` for what a browser or an app should not do, `debug`
-//! for what becomes of sessions.
+//! No event has an id, a secret, or data of a session: at most its [handle](Handle), which is public. It has
+//! the user's id only if
+//! [`user_ids_in_events`](crate::SessionLayerBuilder::user_ids_in_events) allows it.
+//!
+//! A request that does not use its session causes none, and neither does one that only reads a live session,
+//! unless its id is due for renewal. Where nobody listens, an event costs next to nothing: no text is made of
+//! it.
+//!
+//! # The events
+//!
+//! The names are stable: none is renamed or changes its meaning without a new major version. New ones may
+//! come, and so may fields. Besides what is listed, each event of a session has the fields `handle` and, if
+//! allowed and known, `user_id`.
+//!
+//! | `event` | `cause` | Level | Other fields | When |
+//! |---|---|---|---|---|
+//! | `created` | | debug | | a session came into being |
+//! | `renewed` | `login` | debug | | a login gave the session a new id |
+//! | `renewed` | `renew_id` | debug | | a handler asked for a new id |
+//! | `renewed` | `schedule` | debug | | the id had reached its age |
+//! | `logged_in` | | debug | | a user logged in; after `created` or `renewed` |
+//! | `logged_out` | | debug | | the session that was ended by its own request had a user; after `ended` |
+//! | `ended` | `request` | debug | | `logout` or `destroy` |
+//! | `ended` | `other_session` | debug | | another session of the same user ended this one |
+//! | `ended` | `app` | debug | | the app ended it through `Sessions` |
+//! | `ended` | `limit` | debug | | a login went over the limit of sessions of one user |
+//! | `ended` | `failed_login` | debug | | a login was refused or could not be listed after it was written |
+//! | `ended` | `another_user` | debug | | another user logged in on it |
+//! | `ended` | `copy_in_use` | debug | | a copy of its id was used; after `copy_in_use` |
+//! | `expired` | | debug | | a request brought the id of an expired session |
+//! | `refused` | `malformed` | debug | | what a request brought is no id; there is no handle |
+//! | `refused` | `unknown` | debug | | there is no such session: ended, swept, or made up |
+//! | `refused` | `wrong_secret` | warn | | the id is none that the session had lately |
+//! | `refused` | `undecodable` | error | `error` | the record cannot be read; it is left in place |
+//! | `retired_id_used` | | debug | | the id was retired by a login or `renew_id` |
+//! | `copy_in_use` | | warn | | the id was renewed on a schedule, and its successor has been in use for longer than the grace period |
+//! | `duplicate_cookie` | `same_value` | warn | `cookie` | the cookie came twice with one value; it is used |
+//! | `duplicate_cookie` | `two_values` | warn | `cookie` | it came with two values; both are looked up |
+//! | `duplicate_cookie` | `too_many_values` | warn | `cookie` | it came with too many values; none is used |
+//! | `duplicate_cookie` | `two_sessions` | warn | `cookie` | two cookies opened two sessions; neither is used |
+//! | `cookies_over_limit` | `bytes` | warn | `cookie` | the request has too many bytes of cookies, so no session |
+//! | `cookies_over_limit` | `cookies` | warn | `cookie` | the request has too many cookies, so no session |
+//! | `changes_dropped` | `ended` | debug | | the session was ended while the request ran |
+//! | `changes_dropped` | `expired` | debug | | it expired while the request ran |
+//! | `changes_dropped` | `retired` | debug | | another request retired the id of this one |
+//! | `changes_failed` | | debug | `kind`, `status` | changes could not be saved; the handler or the client was told |
+//! | `response_replaced` | | error | `kind`, `status` | changes could not be saved, and only the client heard of it |
+//! | `write_panicked` | | error | | the store panicked, or a closure of `update`; there is no handle |
+//! | `contention` | | warn | `limit` | other requests kept changing the session for longer than `retry_for` |
+//! | `store_failed` | | error | `operation`, `error` | a call of the store failed, or took too long |
+//! | `swept` | | info | `deleted` | a sweep was done; debug if it found none; there is no handle |
+//! | `sweep_failed` | | error | `error`, `deleted`, `failures` | a sweep failed; there is no handle |
+//!
+//! The crate logs a few things more that are of no session and go to no callback: warnings of how it was set
+//! up, and a callback that panicked.
+//!
+//! # The callback
+//!
+//! It is called on the spot, on the thread that serves the request. So it must not block: count, or send to
+//! a channel, and do what takes time elsewhere. It is called with no lock of this crate held, and between the
+//! calls of a store. What it is told has happened; nothing that it does changes the outcome. If it panics,
+//! that is logged (the first time, and at each doubling, without what it panicked with) and goes no further.
+//! That needs the default `panic = "unwind"`.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::mpsc;
+//! use cloakroom::events::{EventKind, RenewedBy};
+//! use cloakroom::{SessionLayer, store::MemoryStore};
+//!
+//! let (audit, trail) = mpsc::channel();
+//! let layer = SessionLayer::builder(MemoryStore::new())
+//!     .user_ids_in_events()
+//!     .on_event(move |event| {
+//!         let user_id = event.user_id().map(str::to_owned);
+//!         // It fails only when nobody listens any more.
+//!         let _ = audit.send((event.kind(), user_id));
+//!     })
+//!     .build()?;
+//! # let session = cloakroom::testing::new_session(&layer);
+//!
+//! session.login("alice").await?;
+//! assert_eq!(trail.try_recv()?, (EventKind::Created, Some("alice".into())));
+//! assert_eq!(trail.try_recv()?, (EventKind::LoggedIn, Some("alice".into())));
+//! session.login("alice").await?;
+//! assert_eq!(trail.try_recv()?.0, EventKind::Renewed(RenewedBy::Login));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Metrics
+//!
+//! With the feature `metrics`, these go to the recorder of the [`metrics`](https://docs.rs/metrics) facade:
+//!
+//! | Metric | Type | Labels | What |
+//! |---|---|---|---|
+//! | `cloakroom_events_total` | counter | `event`, `cause` (empty where there is none) | the events above, and `callback_panicked` |
+//! | `cloakroom_store_call_duration_seconds` | histogram | `operation`, `outcome` | the calls of the store for requests and `Sessions`, with the time that each took |
+//! | `cloakroom_swept_sessions_total` | counter | | the expired sessions that a sweeper deleted |
+//!
+//! `operation` is `load`, `create`, `update`, `touch` or `delete`, or one of a user index: `link`, `extend`,
+//! `unlink`, `list`, `mark` or `delete_linked`. `outcome` is `ok`, or what went wrong:
+//! `unavailable`, `handle_in_use`, `undecodable`, `newer_format`, `full`, `timed_out` or `unconfirmed`.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::id::Handle;
-use crate::state::Verdict;
-use crate::state::plan::Dropped;
-use crate::store::StoreError;
+use tracing::Level;
 
-/// An error and its sources, as one line.
-struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+use crate::error::ErrorKind;
+use crate::store::{Handle, StoreError, StoreErrorKind};
 
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
-}
-
-/// A handle in a field of an event, or nothing.
-fn shown(handle: Option<&Handle>) -> Option<tracing::field::DisplayValue<&Handle>> {
-    handle.map(tracing::field::display)
-}
-
-/// A store call failed.
-pub(crate) fn store_failed(operation: &'static str, handle: Option<&Handle>, error: &StoreError) {
-    tracing::error!(
-        operation,
-        handle = shown(handle),
-        error = %Chain(error),
-        "the session store failed"
-    );
-}
-
-/// A record was left in place that cannot be read.
-pub(crate) fn undecodable(handle: &Handle, error: &StoreError) {
-    tracing::error!(
-        %handle,
-        error = %Chain(error),
-        "a session record cannot be decoded; it is left as it is, and is no session"
-    );
-}
-
-/// Staged changes were not saved, and a client or a handler was told.
-pub(crate) fn changes_failed(error: &Error) {
-    tracing::debug!(kind = ?error.kind(), "changes of a session were not saved");
-}
-
-/// A handler's response was replaced, since its changes could not be saved: nobody but the client would hear
-/// of it.
-///
-/// The kind alone, since the message may name a key.
-pub(crate) fn response_replaced(error: &Error) {
-    tracing::error!(
-        kind = ?error.kind(),
-        status = error.status().as_u16(),
-        "the changes of a session could not be saved, so its response was replaced by an error"
-    );
-}
-
-/// A task that wrote a session panicked: the store did, or a closure of `update`.
-pub(crate) fn write_panicked() {
-    tracing::error!(
-        "the task that writes a session panicked: the store did, or a closure of update"
-    );
-}
-
-/// Other requests kept changing a session.
-pub(crate) fn contention(handle: &Handle, limit: Duration) {
-    tracing::warn!(%handle, ?limit, "other requests kept changing the session; its changes are dropped");
-}
-
-/// Staged changes were dropped, since their session is no more.
-pub(crate) fn changes_dropped(handle: Option<&Handle>, why: Dropped) {
-    tracing::debug!(
-        handle = shown(handle),
-        ?why,
-        "changes of a session that is no more were dropped"
-    );
-}
-
-/// A cookie of our name holds nothing that could be an id.
-pub(crate) fn malformed_id() {
-    tracing::debug!("a session cookie holds no well-formed id");
-}
-
-/// A well-formed id opened no session.
-pub(crate) fn refused(handle: &Handle, verdict: &Verdict) {
-    match verdict {
-        Verdict::Expired => tracing::debug!(%handle, "the session has expired"),
-        Verdict::WrongSecret => tracing::warn!(%handle, "a session id with a wrong secret"),
-        Verdict::Reused => tracing::warn!(
-            %handle,
-            "a session id was used after its renewal: another party may hold a copy"
-        ),
-        Verdict::Retired | Verdict::LongRetired => retired_id_used(handle),
-        Verdict::Live(..) => {}
-    }
-}
-
-/// An id was used that a login or a renewal had retired.
-pub(crate) fn retired_id_used(handle: &Handle) {
-    tracing::debug!(%handle, "a retired session id was used");
-}
-
-/// Two cookies of one name open two sessions.
-pub(crate) fn two_live_sessions() {
-    tracing::warn!("two session cookies open two sessions; neither is used");
-}
-
-/// A user logged in.
-pub(crate) fn logged_in(handle: &Handle) {
-    tracing::debug!(%handle, "a user logged in");
-}
-
-/// A session came into being.
-pub(crate) fn created(handle: &Handle) {
-    tracing::debug!(%handle, "a session was created");
-}
-
-/// A session got a new id.
-pub(crate) fn renewed(handle: &Handle) {
-    tracing::debug!(%handle, "the id of a session was renewed");
-}
-
-/// A session was ended.
-pub(crate) fn ended(handle: &Handle) {
-    tracing::debug!(%handle, "a session was ended");
-}
-
-/// A layer lies around itself, or around another with the same cookie.
-pub(crate) fn layered_twice(cookie: &str) {
-    tracing::warn!(
-        cookie,
-        "a SessionLayer lies inside another with the same cookie: only the outer one is used"
-    );
-}
-
-/// The layer's cookie is sent over plain connections, too.
-pub(crate) fn insecure_cookie(cookie: &str) {
-    tracing::warn!(
-        cookie,
-        "the session cookie is not Secure: insecure_for_development is for development only"
-    );
-}
-
-/// The cookies of a request are not those of one browser.
-pub(crate) fn odd_cookies(cookie: &str, warning: &'static str) {
-    tracing::warn!(cookie, "{warning}");
-}
-
-/// The memory store was full, and gave up the session of a visitor who is not logged in.
-///
-/// It may happen with every request, so it is told at the first time and at each doubling.
-#[cfg(feature = "memory")]
-pub(crate) fn anonymous_session_evicted(evictions: u64, max_records: usize) {
-    if evictions.is_power_of_two() {
-        tracing::warn!(
-            evictions,
-            max_records,
-            "the memory store is full and evicts sessions of visitors who are not logged in"
-        );
-    }
-}
-
-/// A sweep deleted this many expired records.
-pub(crate) fn swept(deleted: usize) {
-    if deleted == 0 {
-        tracing::debug!(deleted, "no expired session to delete");
-    } else {
-        tracing::info!(deleted, "deleted expired sessions");
-    }
-}
-
-/// A sweep failed after it had deleted this many records; so many have failed in a row.
-pub(crate) fn sweep_failed(
-    error: &(dyn std::error::Error + 'static),
-    deleted: usize,
-    failures: u32,
-) {
-    tracing::error!(
-        error = %Chain(error),
-        deleted,
-        failures,
-        "could not delete expired sessions; the sweeper tries again later"
-    );
-}
-
-/// A sweep went past records that it cannot read.
-#[cfg(feature = "file")]
-pub(crate) fn records_unreadable(records: usize, example: &StoreError) {
-    tracing::warn!(
-        records,
-        example = %Chain(example),
-        "session records cannot be read; they were left in place"
-    );
-}
-
-/// The folder of the file store was there already, with rights that its own directories do not have.
-#[cfg(feature = "file")]
-pub(crate) fn folder_writable_by_others(path: &std::path::Path) {
-    tracing::warn!(
-        path = %path.display(),
-        "the folder of the session files can be written by others than its owner, who can so delete \
-         sessions"
-    );
-}
-
-/// Records events in tests.
+mod kind;
+pub(crate) mod metrics;
+pub(crate) mod notices;
 #[cfg(test)]
-pub(crate) mod recorded {
-    use std::fmt::{self, Write};
-    use std::sync::{Arc, Mutex};
+pub(crate) mod recorded;
+mod reporter;
+#[cfg(test)]
+mod tests;
 
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::subscriber::DefaultGuard;
-    use tracing::{Event, Metadata, Subscriber};
+pub use self::kind::{
+    CookieLimit, DropCause, DuplicateCookie, EndedBy, EventKind, Refusal, RenewedBy,
+};
+pub(crate) use self::reporter::{Reporter, Subject};
 
-    /// Records the events of this thread until it is dropped.
-    pub(crate) fn events() -> Recorded {
-        let events = Recorder::default();
-        Recorded {
-            events: Arc::clone(&events.0),
-            _guard: tracing::subscriber::set_default(events),
+/// Something that happened to a session, or to the store.
+///
+/// [`EventKind`] says what; see the [module](self) for when, and for the callback that gets it.
+pub struct Event<'a> {
+    kind: EventKind,
+    handle: Option<&'a Handle>,
+    user_id: Option<&'a str>,
+    cookie: Option<&'a str>,
+    operation: Option<&'static str>,
+    error: Option<&'a (dyn std::error::Error + 'static)>,
+    failed: Option<&'a crate::Error>,
+    limit: Option<Duration>,
+    deleted: Option<usize>,
+    failures: Option<u32>,
+}
+
+impl<'a> Event<'a> {
+    fn new(kind: EventKind) -> Self {
+        Self {
+            kind,
+            handle: None,
+            user_id: None,
+            cookie: None,
+            operation: None,
+            error: None,
+            failed: None,
+            limit: None,
+            deleted: None,
+            failures: None,
         }
     }
 
-    pub(crate) struct Recorded {
-        events: Arc<Mutex<Vec<String>>>,
-        _guard: DefaultGuard,
+    /// What happened.
+    pub fn kind(&self) -> EventKind {
+        self.kind
     }
 
-    impl Recorded {
-        /// Each event since the last call, as `LEVEL message name=value name=value`.
-        pub(crate) fn taken(&self) -> Vec<String> {
-            std::mem::take(&mut self.events.lock().unwrap())
-        }
+    /// The session's public name; `None` where there is no session to name.
+    pub fn handle(&self) -> Option<&'a Handle> {
+        self.handle
     }
 
-    #[derive(Default)]
-    struct Recorder(Arc<Mutex<Vec<String>>>);
-
-    impl Subscriber for Recorder {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-        fn event(&self, event: &Event<'_>) {
-            let mut text = Text::default();
-            event.record(&mut text);
-            let level = event.metadata().level();
-            let line = format!("{level} {}{}", text.message, text.fields);
-            self.0.lock().unwrap().push(line);
-        }
-
-        fn enter(&self, _: &Id) {}
-
-        fn exit(&self, _: &Id) {}
+    /// Whose session it is; `None` where that is nobody's, not known, or not
+    /// [allowed](crate::SessionLayerBuilder::user_ids_in_events).
+    pub fn user_id(&self) -> Option<&'a str> {
+        self.user_id
     }
 
-    #[derive(Default)]
-    struct Text {
-        message: String,
-        fields: String,
+    /// What the store was to do: `load`, `create`, `update`, `touch` or `delete`.
+    pub fn operation(&self) -> Option<&'static str> {
+        self.operation
     }
 
-    impl Visit for Text {
-        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-            if field.name() == "message" {
-                write!(self.message, "{value:?}").unwrap();
-            } else {
-                write!(self.fields, " {field}={value:?}").unwrap();
-            }
+    /// What the store, or the sweeper, said. It is for the operator, and for no client.
+    pub fn error(&self) -> Option<&'a (dyn std::error::Error + 'static)> {
+        self.error
+    }
+
+    /// The kind of the store's failure.
+    pub fn store_error_kind(&self) -> Option<StoreErrorKind> {
+        let error = self.error?;
+        error.downcast_ref::<StoreError>().map(StoreError::kind)
+    }
+
+    /// Why changes were not saved.
+    pub fn error_kind(&self) -> Option<ErrorKind> {
+        self.failed.map(crate::Error::kind)
+    }
+
+    /// How many expired sessions a sweep deleted.
+    pub fn deleted(&self) -> Option<usize> {
+        self.deleted
+    }
+
+    fn level(&self) -> Level {
+        match self.deleted {
+            Some(0) if self.kind == EventKind::Swept => Level::DEBUG,
+            _ => self.kind.level(),
         }
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("kind", &self.kind)
+            .field("handle", &self.handle)
+            .finish_non_exhaustive()
     }
 }

@@ -1,11 +1,12 @@
 //! What a session does to the headers of a response.
 
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::settings::Settings;
 use crate::state::{CookieEffect, State};
 
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 const VARY_COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
@@ -16,6 +17,7 @@ pub(crate) struct Effects {
     cookie: Option<HeaderValue>,
     /// For a handler that says nothing about caching.
     caching: Option<HeaderValue>,
+    clear_site_data: Option<HeaderValue>,
 }
 
 impl Effects {
@@ -32,9 +34,12 @@ impl Effects {
                 Some(settings.cookie.set(id, max_age))
             }
         };
+        // Not where a session begins: its cookie would be cleared, too.
+        let is_removal = matches!(state.cookie, CookieEffect::Remove);
         Self {
             cookie,
             caching: state.was_live.then_some(PRIVATE),
+            clear_site_data: settings.clear_site_data.clone().filter(|_| is_removal),
         }
     }
 
@@ -43,12 +48,16 @@ impl Effects {
         Self {
             cookie: None,
             caching: Some(NO_STORE),
+            clear_site_data: None,
         }
     }
 
     /// Says it: our cookie at most once, and nothing that a shared cache could give to somebody else.
     pub(crate) fn apply(self, headers: &mut HeaderMap, settings: &Settings) {
         vary_by_cookie(headers);
+        if let Some(clear) = self.clear_site_data {
+            headers.entry(CLEAR_SITE_DATA).or_insert(clear);
+        }
         if let Some(cookie) = self.cookie {
             remove_own_cookies(headers, settings);
             headers.append(SET_COOKIE, cookie);

@@ -24,8 +24,9 @@
 //!
 //! ```
 //! # #[cfg(feature = "axum")] mod app {
-//! use axum::response::{IntoResponse, Redirect, Result};
+//! use axum::response::{Redirect, Result};
 //! use cloakroom::Session;
+//! use cloakroom::guards::RequireUser;
 //!
 //! async fn log_in(session: Session /* , the form */) -> Result<Redirect> {
 //!     // … verify the password …
@@ -33,11 +34,9 @@
 //!     Ok(Redirect::to("/account"))
 //! }
 //!
-//! async fn account(session: Session) -> impl IntoResponse {
-//!     match session.user_id() {
-//!         Some(user_id) => format!("Hello, {user_id}").into_response(),
-//!         None => Redirect::to("/login").into_response(),
-//!     }
+//! /// For users only: others are led to the `login_page` of the layer, or get a 401.
+//! async fn account(RequireUser(user_id): RequireUser) -> String {
+//!     format!("Hello, {user_id}")
 //! }
 //!
 //! async fn log_out(session: Session) -> Result<Redirect> {
@@ -46,6 +45,9 @@
 //! }
 //! # }
 //! ```
+//!
+//! The [guards] say more about pages for users only, about logins that have to be recent, and about the way
+//! to the login page and back.
 //!
 //! # What is promised
 //!
@@ -62,8 +64,8 @@
 //!    gets a fresh id, and no such id ever causes a write of its own.
 //! 6. **The store holds nothing that opens a session**: a public [handle](store::Handle), and the SHA-256
 //!    of a secret. A stolen dump logs nobody in.
-//! 7. **Ids never leak.** There is no `Display`, `Serialize` or revealing `Debug` of an id. Logs carry at
-//!    most the handle.
+//! 7. **Ids never leak.** There is no `Display`, `Serialize` or revealing `Debug` of an id. Logs and
+//!    [events] carry at most the handle, and the user's id if you allow it.
 //! 8. **Strict cookies.** `__Host-Http-id`, `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/` by default; what
 //!    a browser would reject is an error when the layer is [built](SessionLayerBuilder::build).
 //! 9. **Idle and absolute timeouts**, kept per session, enforced on the server, checked on every load. A
@@ -101,7 +103,7 @@
 //!
 //! Features only add. `axum` (default) makes [`Session`] an extractor and [`Error`] a response; without it,
 //! the layer works with any tower service of `http` types, and [`Session::load`] takes the extensions of a
-//! request. `testing` has the contract suite for stores, and a client, a clock and stores that fail, pause
+//! request. `metrics` counts [events], and measures calls of the store. `testing` has the contract suite for stores, and a client, a clock and stores that fail, pause
 //! or count for tests of apps.
 //!
 //! # Requirements
@@ -116,9 +118,11 @@ pub mod clock;
 mod commit;
 mod cookie;
 mod error;
-mod events;
+pub mod events;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg(feature = "axum")]
+pub mod guards;
 mod headers;
 mod id;
 mod layer;
@@ -129,6 +133,7 @@ pub mod service;
 mod session;
 mod sessions;
 mod settings;
+mod site_data;
 mod slot;
 mod state;
 pub mod store;
@@ -142,7 +147,8 @@ pub use crate::error::{Error, ErrorKind};
 pub use crate::layer::{ConfigError, SessionLayer, SessionLayerBuilder};
 pub use crate::login::Login;
 pub use crate::session::{Key, KeyOf, Session};
-pub use crate::sessions::Sessions;
+pub use crate::sessions::{Sessions, UserSession};
+pub use crate::site_data::SiteData;
 pub use crate::store::SessionStore;
 pub use crate::sweeper::{Sweeper, SweeperBuilder};
 pub use crate::timeouts::Timeouts;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
+use crate::store::LoginProgress;
 use crate::timeouts::Timeouts;
 
 const MAX_USER_ID: usize = 255;
@@ -27,7 +28,9 @@ const MAX_LABEL: usize = 255;
 pub struct Login {
     user_id: Arc<str>,
     timeouts: Option<Timeouts>,
+    forget_me: bool,
     label: Option<Arc<str>>,
+    progress: LoginProgress,
 }
 
 impl Login {
@@ -36,16 +39,44 @@ impl Login {
         Self {
             user_id: user_id.into(),
             timeouts: None,
+            forget_me: false,
             label: None,
+            progress: LoginProgress::Complete,
         }
     }
 
     /// Gives the session timeouts of its own, and a cookie that outlives the browser.
     ///
     /// Without it the layer's timeouts hold, and the cookie ends with the browser; but where the same user
-    /// logs in again on a session of theirs, that keeps the timeouts and the cookie that it has.
+    /// logs in again on a session of theirs, that keeps the timeouts and the cookie that it has: who proves
+    /// the password before a payment is not forgotten for it. [`forget_me`](Self::forget_me) says otherwise.
     pub fn remember_me(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = Some(timeouts);
+        self.forget_me = false;
+        self
+    }
+
+    /// Takes back an earlier `remember_me` of the session: from this login on the layer's timeouts hold, and
+    /// the cookie ends with the browser. For a login form whose box "remember me" was left empty.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), cloakroom::Error> {
+    /// # let layer = cloakroom::SessionLayer::new(cloakroom::store::MemoryStore::new());
+    /// # let session = cloakroom::testing::new_session(&layer);
+    /// use cloakroom::{Login, Timeouts};
+    ///
+    /// session.login(Login::new("alice").remember_me(Timeouts::AAL1)).await?;
+    /// session.login("alice").await?; // the password again, before a payment
+    /// assert_eq!(session.timeouts(), Some(Timeouts::AAL1));
+    /// session.login(Login::new("alice").forget_me()).await?;
+    /// assert_eq!(session.timeouts(), Some(Timeouts::AAL2)); // those of the layer
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn forget_me(mut self) -> Self {
+        self.timeouts = None;
+        self.forget_me = true;
         self
     }
 
@@ -55,12 +86,31 @@ impl Login {
         self
     }
 
+    /// Says that a second factor is still to come: nobody is
+    /// [logged in](crate::Session::user_id) yet, but [`Session::pending_user_id`](crate::Session::pending_user_id)
+    /// says who has come this far. Complete it with a second `login`, or end it with a logout.
+    ///
+    /// It is on the list of the user's sessions to be ended with them, so that a password which was changed
+    /// meanwhile is good for nothing; it is in no list that is shown, and counts for no limit.
+    pub fn second_factor_pending(mut self) -> Self {
+        self.progress = LoginProgress::Pending;
+        self
+    }
+
+    pub(crate) fn progress(&self) -> LoginProgress {
+        self.progress
+    }
+
     pub(crate) fn user_id(&self) -> &Arc<str> {
         &self.user_id
     }
 
     pub(crate) fn timeouts(&self) -> Option<Timeouts> {
         self.timeouts
+    }
+
+    pub(crate) fn forgets(&self) -> bool {
+        self.forget_me
     }
 
     pub(crate) fn label_text(&self) -> Option<&Arc<str>> {

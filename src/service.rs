@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::commit::{HandlerVerdict, commit};
 use crate::error::Error;
-use crate::events;
+use crate::events::notices;
 use crate::headers::Effects;
 use crate::settings::Settings;
 use crate::slot::{Slot, SlotRef, Stage};
@@ -79,7 +79,7 @@ impl<S> SessionService<S> {
             .warned_of_nesting
             .swap(true, Ordering::Relaxed)
         {
-            events::layered_twice(name);
+            notices::layered_twice(name);
         }
         Some(slot.clone())
     }

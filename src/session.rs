@@ -10,7 +10,7 @@ use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::load::load;
-#[cfg(feature = "testing")]
+#[cfg(any(feature = "axum", feature = "testing"))]
 use crate::settings::Settings;
 use crate::slot::{Slot, SlotRef, Stage};
 use crate::state::{Live, State};
@@ -18,6 +18,7 @@ use crate::state::{Live, State};
 mod identity;
 mod key;
 mod lifetime;
+mod user_sessions;
 mod values;
 
 pub use self::key::{Key, KeyOf};
@@ -116,6 +117,11 @@ impl Session {
     /// ```
     pub async fn save(&self) -> Result<(), Error> {
         save(self.slot.clone()).await
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.slot.settings
     }
 
     fn live<R>(&self, read: impl FnOnce(&Live) -> R) -> Option<R> {

@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::clock::{Clock, to_unix_millis};
 use crate::cookie::SessionCookie;
-use crate::store::SessionStore;
+use crate::events::Reporter;
+#[cfg(feature = "axum")]
+use crate::guards::LocalPath;
+use crate::store::{SessionLimit, SessionStore};
 use crate::timeouts::Timeouts;
 
 #[derive(Debug)]
@@ -15,10 +20,20 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cookie: SessionCookie,
     pub(crate) rules: Rules,
+    /// Where guards lead browsers.
+    #[cfg(feature = "axum")]
+    pub(crate) login_page: Option<LocalPath>,
+    /// What the browser clears when the session's cookie is removed.
+    pub(crate) clear_site_data: Option<HeaderValue>,
     /// The longest that conflicts with other requests are retried.
     pub(crate) retry_for: Duration,
     /// The longest that one store call may take.
     pub(crate) store_timeout: Duration,
+    /// How many sessions a user may have.
+    pub(crate) session_limit: Option<SessionLimit>,
+    pub(crate) events: Reporter,
+    /// Whether a session is ended when a copy of its id is in use.
+    pub(crate) end_on_copied_id: bool,
     /// Whether it was said already that the layer lies around itself.
     pub(crate) warned_of_nesting: AtomicBool,
 }

@@ -74,7 +74,8 @@ impl Slot {
     /// A slot in which there is a new session already.
     #[cfg(feature = "testing")]
     pub(crate) fn with_new_session(settings: Arc<Settings>) -> Self {
-        let state = State::new(Standing::Absent, Loaded::nothing(), &settings.rules);
+        let mut state = State::new(Standing::Absent, Loaded::nothing(), &settings.rules);
+        state.loaded_at = settings.now();
         let slot = Self::new(settings, &HeaderMap::new());
         *slot.stage() = Stage::Loaded(state);
         slot

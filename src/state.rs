@@ -13,6 +13,7 @@
 
 use crate::clock::to_unix_millis;
 use crate::error::Error;
+use crate::events::Subject;
 use crate::id::{Handle, SecretDigest, SessionId};
 use crate::record::payload::{Header, RetiredSecret, Retirement};
 use crate::record::{Record, RecordDecodeError};
@@ -36,7 +37,7 @@ pub(crate) enum Standing {
     /// It opened a session until a moment ago: changes are dropped, without a cookie.
     Lost(Dropped),
     /// An ending of the session failed: nothing more is written under its handle.
-    EndingFailed(Handle, Error),
+    EndingFailed(Subject, Error),
 }
 
 /// A live session, as it was last loaded or written.
@@ -135,6 +136,9 @@ pub(crate) struct State {
     /// Whether that cookie has the id which the client has anyhow, as of a save before the response: it may
     /// have been retired since, and would then push its successor out of the browser.
     pub(crate) cookie_may_be_stale: bool,
+    /// When the session was extracted, by the clock of the layer: what the handler verifies, it verifies
+    /// after that.
+    pub(crate) loaded_at: i64,
     /// No more changes: the response was committed, or the request is gone.
     pub(crate) closed: bool,
     /// Counts changes, so that `update` sees whether another task of this request came in between.
@@ -190,6 +194,7 @@ impl State {
             brought_cookie: false,
             cookie: CookieEffect::Keep,
             cookie_may_be_stale: false,
+            loaded_at: i64::MIN,
             closed: false,
             generation: 0,
         }

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout};
 
 use crate::clock::{Clock, SystemClock};
-use crate::events;
+use crate::events::{Event, Reporter};
 use crate::store::{SessionStore, StoreError};
 
 /// A task that deletes a store's expired records from time to time. It runs as long as this handle is kept.
@@ -72,6 +72,7 @@ pub struct SweeperBuilder {
     batch: usize,
     time_limit: Duration,
     clock: Arc<dyn Clock>,
+    events: Arc<Reporter>,
 }
 
 /// Enough that a backlog goes quickly, and few enough that one batch holds nobody up.
@@ -104,6 +105,7 @@ impl Sweeper {
             batch: DEFAULT_BATCH,
             time_limit: DEFAULT_TIME_LIMIT,
             clock: Arc::new(SystemClock),
+            events: Arc::default(),
         }
     }
 
@@ -140,6 +142,18 @@ impl SweeperBuilder {
         self
     }
 
+    /// Calls this with each [event](crate::events) of the sweeper:
+    /// [`Swept`](crate::events::EventKind::Swept) and
+    /// [`SweepFailed`](crate::events::EventKind::SweepFailed). As for
+    /// [`SessionLayerBuilder::on_event`](crate::SessionLayerBuilder::on_event), it must not block, and a panic
+    /// of it is logged and changes nothing. Default: none.
+    pub fn on_event(mut self, callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        let mut events = Reporter::default();
+        events.callback = Some(Arc::new(callback));
+        self.events = Arc::new(events);
+        self
+    }
+
     /// Starts to sweep about every `every`. An interval below one second or above 30 days is taken as
     /// that.
     ///
@@ -163,11 +177,11 @@ impl SweeperBuilder {
             match self.sweep(&mut stopped, &mut deleted).await {
                 Ok(()) => {
                     failures = 0;
-                    events::swept(deleted);
+                    self.events.swept(deleted);
                 }
                 Err(failure) => {
                     failures = failures.saturating_add(1);
-                    events::sweep_failed(&failure, deleted, failures);
+                    self.events.sweep_failed(&failure, deleted, failures);
                 }
             }
             let backoff = backoff(every, failures);
@@ -197,6 +211,7 @@ impl SweeperBuilder {
             batch,
             time_limit,
             clock,
+            events: _,
         } = self.clone();
         let mut task = tokio::spawn(async move { store.delete_expired(clock.now(), batch).await });
         match timeout(time_limit, &mut task).await {

@@ -158,6 +158,7 @@ async fn it_runs_on_a_local_set() {
         spy.calls(),
         Calls {
             create: 1,
+            link: 1,
             ..Calls::default()
         }
     );

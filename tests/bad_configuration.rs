@@ -41,7 +41,7 @@ fn problems(choose: impl FnOnce(SessionLayerBuilder) -> SessionLayerBuilder) -> 
 }
 
 /// Each bad setting, what its problem says is wrong, and what it says to do.
-const BAD: [(Choose, &str, &str); 36] = [
+const BAD: [(Choose, &str, &str); 43] = [
     (
         |b| b.timeouts(Timeouts::new(Duration::ZERO, DAY)),
         "the idle timeout is zero",
@@ -85,6 +85,11 @@ const BAD: [(Choose, &str, &str); 36] = [
     (
         |b| b.renew_ids_every(Duration::from_micros(999)),
         "renew_ids_every is zero",
+        "give the age",
+    ),
+    (
+        |b| b.end_session_on_copied_id(),
+        "end_session_on_copied_id without renew_ids_every",
         "give the age",
     ),
     (
@@ -217,6 +222,36 @@ const BAD: [(Choose, &str, &str); 36] = [
         |b| b.partitioned(),
         "Partitioned cookie is for pages that other sites embed",
         "choose SameSite::None too",
+    ),
+    (
+        |b| b.login_page("login"),
+        "the login_page \"login\" cannot be led to: this is no path of this site: it does not begin",
+        "give a path such as \"/login\"",
+    ),
+    (
+        |b| b.login_page("https://example.com/login"),
+        "the login_page \"https://example.com/login\" cannot be led to",
+        "give a path such as",
+    ),
+    (
+        |b| b.login_page("//example.com"),
+        "two slashes, which name another host",
+        "give a path such as",
+    ),
+    (
+        |b| b.login_page("/login#form"),
+        "or a fragment",
+        "give a path such as",
+    ),
+    (
+        |b| b.login_page("/login?a=b&next=/c"),
+        "the login_page \"/login?a=b&next=/c\" has a `next` in its query",
+        "leave it out",
+    ),
+    (
+        |b| b.clear_site_data_at_logout([]),
+        "clear_site_data_at_logout names nothing to clear",
+        "leave it out",
     ),
 ];
 

@@ -14,7 +14,7 @@ mod example;
 #[path = "support/example_client.rs"]
 mod example_client;
 
-use example::{Example, Running, command, quickstart};
+use example::{Example, Running, assert_ends_with, command, quickstart};
 use example_client::{Client, assert_leads_to, exchange, header};
 
 const COOKIE_NAME: &str = "__Host-Http-id";
@@ -47,6 +47,18 @@ fn assert_counts_visits(name: &str) {
 #[test]
 fn the_counter_counts_visits() {
     assert_counts_visits("counter");
+}
+
+#[test]
+fn the_counter_says_where_it_is() {
+    let port = example::free_port().to_string();
+    let mut command = command("counter");
+    command.env("PORT", &port).stdout(Stdio::piped());
+    let mut process = Running(command.spawn().unwrap());
+    let mut output = BufReader::new(process.0.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, format!("listening on http://localhost:{port}\n"));
 }
 
 #[test]
@@ -128,6 +140,22 @@ fn the_quickstart_says_where_it_is_and_who_can_log_in() {
 }
 
 #[test]
+fn a_port_that_the_quickstart_cannot_have_is_a_sentence_on_how_to_choose_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("localhost:0").unwrap();
+    let taken = taken.local_addr().unwrap().port().to_string();
+    for (port, sentence) in [
+        ("abc", "PORT is \"abc\", and has to be a number"),
+        ("65536", "PORT is \"65536\", and has to be a number"),
+        ("", "PORT is \"\", and has to be a number"),
+        (&taken, &format!("port {taken} is in use")),
+    ] {
+        let mut command = quickstart(&folder.path().join("sessions.db"));
+        assert_ends_with(command.env("PORT", port), sentence);
+    }
+}
+
+#[test]
 fn the_quickstart_gives_a_visitor_no_cookie() {
     let (_example, _folder, mut client) = quickstart_and_client();
     let home = client.get("/");
@@ -196,7 +224,9 @@ fn in_the_quickstart_a_login_lasts_over_a_restart_and_until_the_logout() {
         &account,
         &["Welcome, alice!", "<strong>alice</strong>", "<strong>1<"],
     );
-    assert!(client.get("/").body().contains("<strong>alice</strong>"));
+    let home = client.get("/");
+    assert_shows(&home, &["<strong>alice</strong>"]);
+    assert_eq!(header(&home, CACHE_CONTROL), Some("no-store"));
 
     example.restart();
 

@@ -18,6 +18,7 @@ use axum::http::{Extensions, Request};
 use axum::response::Result;
 use axum::routing::get;
 use cloakroom::clock::{Clock, SystemClock};
+use cloakroom::events::Event;
 use cloakroom::store::{Handle, MemoryStore, Record, StoreError};
 use cloakroom::testing::{
     FailingStore, ManualClock, Operation, PausingStore, SpyStore, Times, When,
@@ -284,9 +285,14 @@ async fn whole_story(store: Arc<dyn SessionStore>) {
     let (log, _turn) = log().await;
     let store = FailingStore::new(store);
     let clock = ManualClock::new();
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
     let layer = SessionLayer::builder(store.clone())
         .clock(clock.clone())
         .renew_ids_every(MINUTE * 30)
+        .on_event({
+            let told = told.clone();
+            move |event| told.lock().unwrap().push(everything_of(event))
+        })
         .build()
         .unwrap();
     let mut client = Client::of(routes().layer(layer.clone())).await;
@@ -453,6 +459,30 @@ async fn whole_story(store: Arc<dyn SessionStore>) {
     assert!(log.one("the session has expired").starts_with("DEBUG "));
 
     log.clear_but_check(&client.secrets);
+    let told = told.lock().unwrap();
+    assert!(told.len() > 40, "{}", told.len());
+    for event in &*told {
+        client.secrets.assert_absent("an event", event);
+    }
+}
+
+/// All that an event says, as text.
+fn everything_of(event: &Event<'_>) -> String {
+    let mut text = format!(
+        "{event:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        event.handle(),
+        event.user_id(),
+        event.operation(),
+        event.store_error_kind(),
+        event.error_kind(),
+        event.deleted()
+    );
+    let mut source = event.error().map(|error| error as &dyn std::error::Error);
+    while let Some(error) = source {
+        text.push_str(&format!(" {error} {error:?}"));
+        source = error.source();
+    }
+    text
 }
 
 impl Log {
@@ -489,6 +519,25 @@ async fn a_whole_story_in_sqlite_is_logged_without_a_secret() {
     let store = cloakroom::store::SqliteStore::connect(path).await.unwrap();
     store.migrate().await.unwrap();
     whole_story(Arc::new(store)).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_be_named_is_named_in_one_field() {
+    let (log, _turn) = log().await;
+    let layer = SessionLayer::builder(MemoryStore::new()).user_ids_in_events();
+    let mut client = Client::of(routes().layer(layer.build().unwrap())).await;
+    let field = format!(" user_id=\"{USER_ID}\"");
+    let mut named = 0;
+    for path in ["/login", "/read", "/write", "/renew", "/logout"] {
+        client.get(path).await;
+        for line in log.lines() {
+            named += line.matches(&field).count();
+            let rest = line.replace(&field, "");
+            client.secrets.assert_absent("the log", &rest);
+        }
+        log.clear();
+    }
+    assert_eq!(named, 5, "created, logged in, renewed, ended, logged out");
 }
 
 // What an operator has to know, apart from the story.

@@ -8,7 +8,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{Response, Result};
 use axum::routing::{get, post};
 use cloakroom::testing::{Calls, TestResponse};
-use cloakroom::{ErrorKind, Session};
+use cloakroom::{ErrorKind, Session, SessionStore};
 
 // Each test file uses its part of it.
 #[allow(dead_code, unused_imports, unused_macros)]
@@ -37,6 +37,12 @@ const NONE: Calls = Calls {
     touch: 0,
     delete: 0,
     delete_expired: 0,
+    link: 0,
+    extend: 0,
+    unlink: 0,
+    list: 0,
+    mark: 0,
+    delete_linked: 0,
 };
 const CREATE: Calls = Calls { create: 1, ..NONE };
 const LOAD: Calls = Calls { load: 1, ..NONE };
@@ -152,6 +158,10 @@ async fn each_thing_that_a_handler_does_costs_what_is_said(setup: Setup) {
     ] {
         let spy = setup.spy();
         let client = setup.client_with(spy.clone(), combinations()).await;
+        // A store that keeps sessions by user is told of a login.
+        let has_link = path.starts_with("/login") && spy.user_index().is_some();
+        let link = usize::from(has_link);
+        let (absent, live) = (Calls { link, ..absent }, Calls { link, ..live });
         let response = client.post(path).await;
         assert_eq!(spy.calls(), absent, "{path}, without a session");
         let created = usize::from(absent.create > 0);

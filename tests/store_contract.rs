@@ -1,7 +1,9 @@
 //! Every store of this crate keeps the store contract.
 #![allow(clippy::unwrap_used)]
 
-use cloakroom::store::{Handle, Outcome, Record, SessionStore, StoreError, Version, async_trait};
+use cloakroom::store::{
+    Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait,
+};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -49,12 +51,31 @@ impl<S: SessionStore> SessionStore for InFolder<S> {
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         self.store.delete_expired(now, limit).await
     }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        self.store.user_index()
+    }
 }
 
 mod memory {
     use cloakroom::store::MemoryStore;
 
     cloakroom::store_tests!(|| async { MemoryStore::new() });
+}
+
+mod memory_by_user {
+    use cloakroom::store::MemoryStore;
+
+    cloakroom::user_index_tests!(|| async { MemoryStore::new() });
+}
+
+mod memory_by_user_through_wrappers {
+    use cloakroom::store::MemoryStore;
+    use cloakroom::testing::{FailingStore, PausingStore, SpyStore};
+
+    cloakroom::user_index_tests!(|| async {
+        SpyStore::new(FailingStore::new(PausingStore::new(MemoryStore::new())))
+    });
 }
 
 mod memory_with_a_limit {

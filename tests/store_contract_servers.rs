@@ -43,6 +43,21 @@ mod postgres_serializable {
     cloakroom::store_tests!(make_store);
 }
 
+/// As for more sessions than one table is good for.
+mod postgres_partitioned {
+    use super::CONNECTIONS;
+    use super::sql::{Guarded, PostgresPlace};
+
+    async fn make_store() -> Guarded {
+        match PostgresPlace::new().await {
+            Some(place) => Guarded::new(place.partitioned(CONNECTIONS, 4).await, place),
+            None => Guarded::left_out(),
+        }
+    }
+
+    cloakroom::store_tests!(make_store);
+}
+
 /// MySQL or MariaDB.
 mod mysql {
     use super::CONNECTIONS;

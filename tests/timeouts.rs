@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::Result;
 use axum::routing::{get, post};
 use cloakroom::clock::Clock;
-use cloakroom::testing::{Calls, ManualClock, Operation};
+use cloakroom::testing::{Calls, ManualClock, Operation, TestResponse};
 use cloakroom::{ErrorKind, Login, Session, Timeouts};
 use tokio::sync::Notify;
 
@@ -35,6 +35,8 @@ on_every_store! {
     timeouts_that_cannot_be_meant_are_an_error_and_change_nothing,
     a_login_starts_both_timeouts_anew,
     a_login_that_remembers_has_timeouts_and_a_cookie_of_its_own,
+    a_login_without_remember_me_has_a_cookie_that_ends_with_the_browser,
+    a_login_can_take_back_that_the_session_is_remembered,
     a_session_without_an_idle_timeout_is_never_touched,
     an_overlapping_touch_does_not_shorten_a_session,
     a_session_that_expires_during_a_request_takes_no_changes,
@@ -45,6 +47,8 @@ on_every_store! {
     a_session_without_activity_ends_at_the_millisecond,
     reads_are_activity,
     a_login_that_remembers_has_timeouts_and_a_cookie_of_its_own,
+    a_login_without_remember_me_has_a_cookie_that_ends_with_the_browser,
+    a_login_can_take_back_that_the_session_is_remembered,
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -61,8 +65,8 @@ async fn shown(client: &Client) -> String {
     response.text().to_owned()
 }
 
-async fn write(client: &Client, path: &str) {
-    client.post(path).await.assert_status(StatusCode::OK);
+async fn write(client: &Client, path: &str) -> TestResponse {
+    client.post(path).await.assert_status(StatusCode::OK)
 }
 
 /// Uses the session every half of its idle window, for this long.
@@ -341,6 +345,74 @@ async fn a_login_that_remembers_has_timeouts_and_a_cookie_of_its_own(setup: Setu
     thief.set_cookie(COOKIE, &client.cookie(COOKIE).unwrap());
     setup.clock.advance(6 * DAY + 6 * MILLISECOND);
     assert_eq!(client.cookie(COOKIE), None);
+    assert_eq!(shown(&thief).await, "no session");
+}
+
+/// Routes by which alice logs in and is remembered, or forgotten.
+fn remembering() -> Router {
+    async fn log_in(session: Session, login: Login) -> Result<String> {
+        session.login(login).await?;
+        Ok(contents(&session))
+    }
+    let remember = async |session: Session| {
+        let timeouts = Timeouts::new(14 * DAY, 90 * DAY);
+        log_in(session, Login::new("alice").remember_me(timeouts)).await
+    };
+    let forget = async |session: Session| log_in(session, Login::new("alice").forget_me()).await;
+    Router::new()
+        .route("/remember", post(remember))
+        .route("/forget", post(forget))
+}
+
+/// The `Max-Age` in seconds of the one cookie that is set.
+fn max_age(response: &TestResponse) -> Option<i64> {
+    let [cookie] = &response.set_cookies()[..] else {
+        panic!("not one cookie is set: {response:?}");
+    };
+    assert_eq!(cookie.expires(), None);
+    cookie.max_age().map(|age| age.whole_seconds())
+}
+
+async fn a_login_without_remember_me_has_a_cookie_that_ends_with_the_browser(setup: Setup) {
+    let client = setup.client_with(setup.store.clone(), remembering()).await;
+    assert_eq!(max_age(&write(&client, "/login/alice").await), None);
+    client.end_browser_session();
+    assert_eq!(shown(&client).await, "no session");
+
+    assert_eq!(
+        max_age(&write(&client, "/remember").await),
+        Some(90 * 86_400)
+    );
+    client.end_browser_session();
+    assert_eq!(shown(&client).await, "alice:");
+
+    // Somebody else at the same browser is not remembered with her.
+    assert_eq!(max_age(&write(&client, "/login/bob").await), None);
+    client.end_browser_session();
+    assert_eq!(shown(&client).await, "no session");
+
+    // Nor is she, once her session has ended.
+    write(&client, "/remember").await;
+    write(&client, "/logout").await;
+    assert_eq!(max_age(&write(&client, "/login/alice").await), None);
+}
+
+async fn a_login_can_take_back_that_the_session_is_remembered(setup: Setup) {
+    let client = setup.client_with(setup.store.clone(), remembering()).await;
+    write(&client, "/remember").await;
+    // The password again, as before a payment.
+    assert_eq!(
+        max_age(&write(&client, "/login/alice").await),
+        Some(90 * 86_400)
+    );
+    assert_eq!(max_age(&write(&client, "/forget").await), None);
+    let thief = client.clone();
+    client.end_browser_session();
+    assert_eq!(client.cookie(COOKIE), None);
+    // The layer's timeouts hold.
+    setup.clock.advance(IDLE - MILLISECOND);
+    assert_eq!(shown(&thief).await, "alice:");
+    setup.clock.advance(IDLE);
     assert_eq!(shown(&thief).await, "no session");
 }
 

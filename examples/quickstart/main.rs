@@ -6,28 +6,29 @@
 //! What an app that serves people has besides: HTTPS, users in a database, and a limit on the attempts to
 //! log in.
 
+mod html;
 mod pages;
+mod server;
 mod users;
 
 use std::env;
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Form, FromRequestParts, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response, Result};
 use axum::routing::{get, post};
-use axum::{Router, serve};
 use cloakroom::store::SqliteStore;
 use cloakroom::{Key, Session, SessionLayer, Sweeper};
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use tower_http::csrf::CsrfLayer;
 
+use crate::server::{Problem, serve};
 use crate::users::Users;
 
 /// A message for the next page, which takes it.
@@ -36,7 +37,7 @@ const MESSAGE: Key<String> = Key::new("message");
 const VISITS: Key<u64> = Key::new("visits");
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Problem> {
     // What the sessions have to report, such as a store that fails, goes to the log.
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -60,19 +61,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(CsrfLayer::new())
         .with_state(Arc::new(Users::demo()?));
 
-    let port = env::var("PORT").map_or(Ok(3000), |port| port.parse())?;
-    let listener = TcpListener::bind(("localhost", port)).await?;
     println!("sessions are kept in {}", database.display());
     for (name, password) in users::DEMO {
         println!("log in as {name} with the password {password}");
     }
-    println!(
-        "listening on http://localhost:{}",
-        listener.local_addr()?.port()
-    );
-    serve(listener, app)
-        .with_graceful_shutdown(interrupted())
-        .await?;
+    serve(app).await?;
 
     sweeper.stop().await;
     store.pool().close().await;
@@ -87,18 +80,12 @@ fn database() -> std::io::Result<PathBuf> {
     }
 }
 
-/// Ready when Ctrl-C is pressed.
-async fn interrupted() {
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        eprintln!("Ctrl-C cannot be waited for, so kill the process to stop it: {error}");
-        std::future::pending::<()>().await;
-    }
-}
-
 /// `None` where there is no live session: then nothing is stored, and no cookie is set.
-async fn home(session: Option<Session>) -> Html<String> {
-    let user_id = session.and_then(|session| session.user_id());
-    pages::home(user_id.as_deref())
+async fn home(session: Option<Session>) -> Response {
+    match session.and_then(|session| session.user_id()) {
+        Some(user_id) => (NOT_KEPT, pages::home(Some(&user_id))).into_response(),
+        None => pages::home(None).into_response(),
+    }
 }
 
 /// It does not ask for the session, so the session costs it nothing.

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use super::index::{check_room, link};
 use super::{Base, Patience, finish, in_task, took_effect};
 use crate::error::{Error, ErrorKind};
-use crate::events;
+use crate::events::{EndedBy, EventKind, Subject};
 use crate::id::{Handle, SessionId};
 use crate::load::open;
 use crate::login::Login;
+use crate::settings::Settings;
 use crate::slot::{Entered, Slot};
 use crate::state::data::{Data, Loaded};
-use crate::state::plan::{Dropped, LoginPlan, plan_login};
+use crate::state::plan::{Dropped, LoginPlan, Write, plan_login};
 use crate::state::{CookieEffect, Job, Standing};
 use crate::store::{Outcome, StoreErrorKind};
 
@@ -24,14 +26,16 @@ pub(crate) async fn login(slot: Arc<Slot>, login: Login) -> Result<(), Error> {
     login.check()?;
     let entered = slot.enter().await;
     slot.change(|_| Ok(()))?;
-    in_task(log_in(slot, entered, login)).await
+    in_task(slot.settings.clone(), log_in(slot, entered, login)).await
 }
 
 async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), Error> {
     let settings = slot.settings.clone();
-    let mut patience = Patience::new(settings.retry_for);
+    let mut patience = Patience::new(settings.clone());
     let staged = slot.with(|state| (state.job(), state.live().cloned()));
     let (mut job, live) = staged.ok_or_else(Error::closed)?;
+    let own = live.as_ref().map(|live| *live.handle());
+    check_room(&settings, &login, own.as_ref()).await?;
     let mut standing = live.map_or(Standing::Absent, |live| Standing::Live(Box::new(live)));
     loop {
         let now = settings.now();
@@ -51,29 +55,25 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
             base,
         ) {
             (LoginPlan::Update(write), Some(base)) => {
-                let handle = base.handle;
+                let handle = base.subject.handle;
                 let update = settings.update(&handle, &write.live.record, base.version, now);
                 match update.await {
-                    Ok(Outcome::Done) => {
-                        events::logged_in(&handle);
-                        return finish(&slot, write, &job);
-                    }
+                    Ok(Outcome::Done) => return logged_in(&slot, write, &job).await,
                     Ok(Outcome::Missing) => absent(&mut standing, &mut job)?,
                     Ok(Outcome::Conflict) => {
-                        patience.pause(&handle).await?;
+                        patience.pause(&base.subject).await?;
                         let (now_standing, loaded) = open(&slot, &base.id, settings.now()).await?;
                         standing = now_standing;
                         job.data = job.data.rebase(loaded)?;
                     }
                     Err(error) if took_effect(&slot, &write, &error).await => {
-                        events::logged_in(&handle);
-                        return finish(&slot, write, &job);
+                        return logged_in(&slot, write, &job).await;
                     }
                     Err(error) => return Err(Error::store("the login could not be saved", error)),
                 }
             }
             (LoginPlan::End, Some(base)) => {
-                end(&slot, &base.handle).await?;
+                end(&slot, base.subject, EndedBy::AnotherUser).await?;
                 absent(&mut standing, &mut job)?;
             }
             (LoginPlan::Create(write), _) => {
@@ -84,15 +84,28 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
                     Err(error) if !took_effect(&slot, &write, &error).await => {
                         Err(Error::store("the login could not be saved", error))
                     }
-                    _ => {
-                        events::logged_in(write.live.handle());
-                        finish(&slot, write, &job)
-                    }
+                    _ => logged_in(&slot, write, &job).await,
                 };
             }
             (LoginPlan::Update(_) | LoginPlan::End, None) => absent(&mut standing, &mut job)?,
         }
     }
+}
+
+/// The login is saved, and its id not sent yet: it is put on the list of its user, and the request goes on
+/// from it.
+async fn logged_in(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
+    let subject = Subject::of(&write.live);
+    let loaded_at = slot.with(|state| state.loaded_at).unwrap_or(i64::MIN);
+    if let Err(error) = link(&slot.settings, &write.live, loaded_at).await {
+        // Nobody holds its id. If it cannot be deleted, it is closed to this request all the same, and that
+        // was reported.
+        let _reported = end(slot, subject, EndedBy::FailedLogin).await;
+        return Err(error);
+    }
+    let finished = finish(slot, write, job);
+    slot.settings.events.tell(EventKind::LoggedIn, &subject);
+    finished
 }
 
 /// What the id opens by now, with what is staged on top of it.
@@ -120,7 +133,7 @@ pub(crate) async fn destroy(slot: Arc<Slot>) -> Result<(), Error> {
     if slot.with(|state| state.closed) != Some(false) {
         return Err(Error::closed());
     }
-    let ended = in_task(end_own(slot, entered)).await;
+    let ended = in_task(slot.settings.clone(), end_own(slot, entered)).await;
     ended.map_err(|error| match error.kind() {
         ErrorKind::EndingFailed => error,
         // The store panicked.
@@ -139,9 +152,9 @@ fn ending_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) ->
 async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
     let target = slot.with(|state| {
         match &state.standing {
-            Standing::Live(live) => Some(*live.handle()),
+            Standing::Live(live) => Some(Subject::of(live)),
             // Another try at an ending that failed.
-            Standing::EndingFailed(handle, _) => Some(*handle),
+            Standing::EndingFailed(subject, _) => Some(subject.clone()),
             Standing::Absent => {
                 let cookie =
                     state.brought_cookie || matches!(state.cookie, CookieEffect::Set { .. });
@@ -162,49 +175,79 @@ async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
         }
     });
     match target.flatten() {
-        Some(handle) => end(&slot, &handle).await,
+        Some(subject) => end(&slot, subject, EndedBy::Request).await,
         None => Ok(()),
     }
 }
 
-/// Ends the session of this request under this handle.
-async fn end(slot: &Slot, handle: &Handle) -> Result<(), Error> {
+/// Ends the session of this request.
+async fn end(slot: &Slot, subject: Subject, by: EndedBy) -> Result<(), Error> {
     let settings = &*slot.settings;
     let fail = |error: &Error| {
         slot.with(|state| {
             state.cookie = CookieEffect::Keep;
-            state.become_absent(Standing::EndingFailed(*handle, error.clone()));
+            state.become_absent(Standing::EndingFailed(subject.clone(), error.clone()));
         });
     };
     // Until it is known to have succeeded it has failed, so that a store that panics leaves no session to
     // write to.
     fail(&ending_failed("the store has not answered"));
-    let deleted = match settings.delete(handle).await {
-        // That it is gone now says nothing then: a failover may bring it back.
-        Err(error) if error.kind() == StoreErrorKind::Unconfirmed => Err(error),
-        // It may have taken effect all the same.
-        Err(error) => match settings.load(handle).await {
-            Ok(None) => Ok(true),
-            _ => Err(error),
-        },
-        deleted => deleted,
-    };
-    let (cookie, standing) = match deleted {
-        Ok(true) => {
-            events::ended(handle);
-            (CookieEffect::Remove, Standing::Absent)
-        }
+    let deleted = delete(settings, &subject.handle).await;
+    // Also where another request has ended it: that one may know of no user.
+    if let (Ok(_), Some(user_id)) = (&deleted, &subject.user_id) {
+        settings.unlink(user_id, &subject.handle).await;
+    }
+    let (cookie, standing) = match &deleted {
+        Ok(true) => (CookieEffect::Remove, Standing::Absent),
         // Another request ended it, and removes the cookie; or has set a newer one by now.
         Ok(false) => (CookieEffect::Keep, Standing::Lost(Dropped::Ended)),
         Err(error) => {
-            let error = ending_failed(error);
-            fail(&error);
-            return Err(error);
+            fail(error);
+            return deleted.map(|_| ());
         }
     };
     slot.with(|state| {
         state.cookie = cookie;
         state.become_absent(standing);
     });
+    if let Ok(true) = deleted {
+        settings.events.ended(by, &subject);
+    }
     Ok(())
+}
+
+/// Ends the session of which a copy of an id is in use, in a task of its own.
+///
+/// # Errors
+///
+/// When the store fails.
+pub(crate) async fn end_copied(settings: Arc<Settings>, subject: Subject) -> Result<(), Error> {
+    let ending = {
+        let settings = settings.clone();
+        async move {
+            if delete(&settings, &subject.handle).await? {
+                settings.events.ended(EndedBy::CopyInUse, &subject);
+            }
+            Ok(())
+        }
+    };
+    in_task(settings, ending).await
+}
+
+/// Deletes a record; `false` if there was none.
+///
+/// # Errors
+///
+/// When the store fails.
+pub(super) async fn delete(settings: &Settings, handle: &Handle) -> Result<bool, Error> {
+    match settings.delete(handle).await {
+        // That it is gone now says nothing then: a failover may bring it back.
+        Err(error) if error.kind() == StoreErrorKind::Unconfirmed => Err(ending_failed(error)),
+        // It may have taken effect all the same.
+        Err(error) => match settings.load(handle).await {
+            Ok(None) => Ok(true),
+            _ => Err(ending_failed(error)),
+        },
+        Ok(deleted) => Ok(deleted),
+    }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::events::{CookieLimit, DuplicateCookie, EventKind};
+
 /// How much of a request's cookies is looked at. A request that has more has no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CookieLimits {
@@ -64,24 +66,15 @@ impl<'h> Found<'h> {
     }
 
     /// What the operator should hear of these cookies, where no browser that is left in peace sends them.
-    pub(crate) fn warning(self) -> Option<&'static str> {
+    pub(crate) fn oddity(self) -> Option<EventKind> {
         match self {
             Self::None | Self::One(_) => None,
-            Self::Repeated(_) => {
-                Some("the session cookie came more than once, with the same value")
-            }
-            Self::Two(..) => Some(
-                "the session cookie came with two values, so both are looked up: it may have been set \
-                 with another Path or Domain before, or by another host of the domain",
-            ),
-            Self::Conflicting => Some(
-                "the session cookie came with too many differing values, so the request has no session",
-            ),
-            Self::OverLimit(Limit::Bytes) => Some(
-                "the request has more bytes of cookies than are looked at, so it has no session",
-            ),
+            Self::Repeated(_) => Some(EventKind::DuplicateCookie(DuplicateCookie::SameValue)),
+            Self::Two(..) => Some(EventKind::DuplicateCookie(DuplicateCookie::TwoValues)),
+            Self::Conflicting => Some(EventKind::DuplicateCookie(DuplicateCookie::TooManyValues)),
+            Self::OverLimit(Limit::Bytes) => Some(EventKind::CookiesOverLimit(CookieLimit::Bytes)),
             Self::OverLimit(Limit::Pairs) => {
-                Some("the request has more cookies than are looked at, so it has no session")
+                Some(EventKind::CookiesOverLimit(CookieLimit::Cookies))
             }
         }
     }
@@ -218,7 +211,7 @@ mod tests {
         ] {
             let found = find_in(LOCKED, &[line]);
             assert!(found == Found::One(value), "{line:?}: {found:?}");
-            assert_eq!(found.warning(), None);
+            assert_eq!(found.oddity(), None);
         }
     }
 
@@ -293,7 +286,7 @@ mod tests {
             let pairs = line.split(|&byte| byte == b';');
             let split = find(b"N", host_locked, CookieLimits::default(), pairs);
             assert!(split == expected, "{line:?}: {split:?}");
-            assert_eq!(whole.warning().is_some(), expected != One(b"a"));
+            assert_eq!(whole.oddity().is_some(), expected != One(b"a"));
         }
     }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::{Reader, RecordDecodeError};
 use crate::id::SecretDigest;
+use crate::store::LoginProgress;
 use crate::timeouts::{Timeouts, millis};
 
 const FORMAT: u8 = 1;
@@ -42,7 +43,7 @@ pub(crate) struct Header {
     /// When the current secret was issued.
     pub(crate) renewed_at: i64,
     pub(crate) timeouts: Timeouts,
-    /// When the user who is logged in was authenticated.
+    /// When the user who is logged in was authenticated; `None` for a user with a second factor to come.
     pub(crate) authenticated_at: Option<i64>,
     /// Whether the cookie outlives the browser.
     pub(crate) persistent_cookie: bool,
@@ -73,6 +74,14 @@ impl Header {
     pub(crate) fn persistent_until(&self) -> Option<i64> {
         self.persistent_cookie
             .then(|| self.timeouts.deadline(self.started_at))
+    }
+
+    /// How far the login of the record's user has come.
+    pub(crate) fn progress(&self) -> LoginProgress {
+        match self.authenticated_at {
+            Some(_) => LoginProgress::Complete,
+            None => LoginProgress::Pending,
+        }
     }
 
     /// The bytes of this header, with room for `capacity` bytes of entries.

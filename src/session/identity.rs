@@ -11,7 +11,7 @@ use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::login::Login;
-use crate::store::Handle;
+use crate::store::{Handle, LoginProgress};
 
 impl Session {
     /// Logs a user in, at once: renews the id against session fixation, records the user and the time,
@@ -23,7 +23,9 @@ impl Session {
     /// # Errors
     ///
     /// [`InvalidLogin`](ErrorKind::InvalidLogin) or [`InvalidTimeouts`](ErrorKind::InvalidTimeouts) if the
-    /// login cannot be meant, [`Store`](ErrorKind::Store), or [`Contention`](ErrorKind::Contention).
+    /// login cannot be meant; [`Overtaken`](ErrorKind::Overtaken) if all sessions of the user were ended
+    /// after this session was extracted; [`TooManySessions`](ErrorKind::TooManySessions) if the layer's
+    /// limit refuses it; [`Store`](ErrorKind::Store), or [`Contention`](ErrorKind::Contention).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -144,7 +146,40 @@ impl Session {
     /// # }
     /// ```
     pub fn user_id(&self) -> Option<Arc<str>> {
-        self.live(|live| live.record.user_id.clone())?
+        self.user_if(LoginProgress::Complete)
+    }
+
+    /// Who has begun to log in, where a [second factor](Login::second_factor_pending) is still to come.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), cloakroom::Error> {
+    /// # let layer = cloakroom::SessionLayer::new(cloakroom::store::MemoryStore::new());
+    /// # let session = cloakroom::testing::new_session(&layer);
+    /// use cloakroom::Login;
+    ///
+    /// // … the password is right …
+    /// session.login(Login::new("alice").second_factor_pending()).await?;
+    /// assert_eq!(session.user_id(), None);
+    /// assert_eq!(session.pending_user_id().as_deref(), Some("alice"));
+    ///
+    /// // … and so is the code …
+    /// session.login("alice").await?;
+    /// assert_eq!(session.user_id().as_deref(), Some("alice"));
+    /// assert_eq!(session.pending_user_id(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn pending_user_id(&self) -> Option<Arc<str>> {
+        self.user_if(LoginProgress::Pending)
+    }
+
+    fn user_if(&self, progress: LoginProgress) -> Option<Arc<str>> {
+        let user = self.live(|live| {
+            let user_id = live.record.user_id.clone();
+            user_id.filter(|_| live.header.progress() == progress)
+        });
+        user.flatten()
     }
 
     /// When the user who is logged in was authenticated.

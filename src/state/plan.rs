@@ -8,11 +8,13 @@ use super::data::Loaded;
 use super::{CookieEffect, Job, Live, Standing, State, Wishes};
 use crate::clock::from_unix_millis;
 use crate::error::Error;
+use crate::events::{EventKind, RenewedBy};
 use crate::id::{RandomSourceError, SecretDigest, SessionId};
 use crate::login::Login;
 use crate::record::payload::{Header, MAX_RETIRED, RetiredSecret, Retirement};
 use crate::record::{Record, Version};
 use crate::settings::Rules;
+use crate::store::LoginProgress;
 
 /// One step on the store.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(crate) struct Write {
     pub(crate) loaded: Loaded,
     /// What to tell the browser, if anything.
     pub(crate) cookie: Option<CookieEffect>,
+    /// What is to be told of the session once this is written.
+    pub(crate) told: Option<EventKind>,
 }
 
 /// What a commit does about the staged changes of a request, all of which go together.
@@ -83,7 +87,9 @@ pub(crate) fn plan(
         Standing::Absent if job.data.is_empty() => return Ok(Plan::Nothing),
         Standing::Absent => {
             let draft = Draft::new(fresh_id()?, job, now, rules);
-            return Ok(Plan::Create(draft.write(job, Issue::Id)));
+            return Ok(Plan::Create(
+                draft.write(job, Issue::New(EventKind::Created)),
+            ));
         }
         Standing::Live(live) => live,
     };
@@ -191,14 +197,14 @@ fn update(
     let issue = if wishes.renew {
         retire_all(&mut draft.header, now);
         draft.renew(fresh_id()?, now);
-        Issue::Id
+        Issue::New(EventKind::Renewed(RenewedBy::RenewId))
     } else if upkeep == Some(Upkeep::Renew) {
         retire(&mut draft.header, Retirement::Routine);
         keep_presented(&mut draft.header, live.presented);
         draft.renew(fresh_id()?, now);
-        Issue::Id
+        Issue::New(EventKind::Renewed(RenewedBy::Schedule))
     } else if wishes.persistent_cookie && live.is_current {
-        Issue::Id
+        Issue::Same
     } else {
         // An id that was retired on a schedule is not sent again: it would replace its successor.
         Issue::Nothing
@@ -234,16 +240,16 @@ pub(crate) fn plan_login(
         _ => {
             let mut draft = Draft::new(fresh_id, job, now, rules);
             draft.log_in(login, job, now);
-            return LoginPlan::Create(draft.write(job, Issue::Id));
+            return LoginPlan::Create(draft.write(job, Issue::New(EventKind::Created)));
         }
     };
     let mut draft = Draft::of(live);
     match &live.record.user_id {
         Some(user_id) if user_id != login.user_id() => return LoginPlan::End,
         // Who logs in again goes on as before, but for what is asked for.
-        Some(_) => {}
+        Some(_) if !login.forgets() => {}
         // An anonymous session's own settings end with it.
-        None => {
+        _ => {
             draft.header.timeouts = rules.timeouts;
             draft.header.persistent_cookie = false;
         }
@@ -251,7 +257,8 @@ pub(crate) fn plan_login(
     retire_all(&mut draft.header, now);
     draft.renew(fresh_id, now);
     draft.log_in(login, job, now);
-    LoginPlan::Update(draft.write(job, Issue::Id))
+    let told = EventKind::Renewed(RenewedBy::Login);
+    LoginPlan::Update(draft.write(job, Issue::New(told)))
 }
 
 /// Retires the current secret in this way.
@@ -291,7 +298,10 @@ fn supersede(header: &mut Header, now: i64) {
 /// Whether the browser is told the id.
 #[derive(Clone, Copy, PartialEq)]
 enum Issue {
-    Id,
+    /// It is new, of which this is to be told.
+    New(EventKind),
+    /// The one that it has.
+    Same,
     Nothing,
 }
 
@@ -358,7 +368,10 @@ impl Draft {
     fn log_in(&mut self, login: &Login, job: &Job, now: i64) {
         let header = &mut self.header;
         header.started_at = now;
-        header.authenticated_at = Some(now);
+        header.authenticated_at = match login.progress() {
+            LoginProgress::Complete => Some(now),
+            LoginProgress::Pending => None,
+        };
         if let Some(timeouts) = login.timeouts().or(job.wishes.timeouts) {
             header.timeouts = timeouts;
         }
@@ -376,11 +389,15 @@ impl Draft {
         job.data.encode(&mut payload);
         let payload: Arc<[u8]> = payload.into();
         let cookie = match issue {
-            Issue::Id => Some(CookieEffect::Set {
+            Issue::New(_) | Issue::Same => Some(CookieEffect::Set {
                 id: self.id.clone(),
                 until: self.header.persistent_until(),
             }),
             Issue::Nothing => None,
+        };
+        let told = match issue {
+            Issue::New(told) => Some(told),
+            Issue::Same | Issue::Nothing => None,
         };
         let live = Live {
             id: self.id,
@@ -399,6 +416,7 @@ impl Draft {
             live: Box::new(live),
             loaded: Loaded::written(payload, start),
             cookie,
+            told,
         }
     }
 }

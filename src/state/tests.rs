@@ -119,7 +119,7 @@ fn lost(why: Dropped) -> Request {
 
 fn ending_failed() -> Request {
     let error = Error::new(ErrorKind::EndingFailed, "the store was away".to_owned());
-    Request::over(Standing::EndingFailed(id(OURS).handle, error))
+    Request::over(Standing::EndingFailed((&id(OURS).handle).into(), error))
 }
 
 /// What the session is.

@@ -31,7 +31,7 @@ use self::folder::{Folder, SHARDS, shard_of};
 use self::lock::Caller;
 use self::shard::{LockedShard, SyncedDirectories};
 use self::sweep::BATCH;
-use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version};
+use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, UserIndex, Version};
 use crate::clock::to_unix_millis;
 
 mod folder;
@@ -317,9 +317,13 @@ impl SessionStore for FileStore {
         }
         // Once a round, and not for each file.
         if let Some(example) = tally.example {
-            crate::events::records_unreadable(tally.unreadable, &example);
+            crate::events::notices::records_unreadable(tally.unreadable, &example);
         }
         Ok(tally.deleted)
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }
 
@@ -396,7 +400,7 @@ impl FileStoreBuilder {
         })
         .await?;
         if others_can_write {
-            crate::events::folder_writable_by_others(folder.root());
+            crate::events::notices::folder_writable_by_others(folder.root());
         }
         Ok(FileStore(Arc::new(Inner {
             folder,

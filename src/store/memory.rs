@@ -9,15 +9,20 @@ use time::OffsetDateTime;
 
 use self::shard::{NEVER, Shard};
 use self::table::Owner;
-use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version};
+use self::users::Users;
+use super::{
+    DeletedSessions, Handle, Link, Linked, LinkedSession, Outcome, Position, Record, SWEEP_GRACE,
+    SessionStore, StoreError, UserIndex, Version, Whose,
+};
 use crate::clock::to_unix_millis;
-use crate::events;
+use crate::events::notices;
 use crate::timeouts::millis;
 
 mod chunks;
 mod heap;
 mod shard;
 mod table;
+mod users;
 
 /// Keeps sessions in this process's memory: for one process that may lose them when it ends, and for
 /// tests.
@@ -85,6 +90,7 @@ pub struct MemoryStore {
     places: AtomicUsize,
     /// Records in the shards that belong to users.
     users: AtomicUsize,
+    index: Users,
     max_records: usize,
     /// Live records that the limit cost.
     evictions: AtomicU64,
@@ -128,6 +134,7 @@ impl MemoryStore {
             hasher,
             places: AtomicUsize::new(0),
             users: AtomicUsize::new(0),
+            index: Users::default(),
             max_records: DEFAULT_MAX_RECORDS,
             evictions: AtomicU64::new(0),
             sweeps: AtomicUsize::new(0),
@@ -182,6 +189,17 @@ impl MemoryStore {
         }
         table.insert(handle, record);
         Ok(())
+    }
+
+    /// Removes a record; `true` if there was one.
+    fn remove(&self, handle: &Handle) -> bool {
+        let mut table = self.shard_of(handle).lock(&self.users);
+        let Some(slot) = table.find(handle) else {
+            return false;
+        };
+        table.remove(slot);
+        self.give_back_places(1);
+        true
     }
 
     /// Takes a place for one more record, if there is one.
@@ -256,7 +274,7 @@ impl MemoryStore {
         drop(table);
         if expires_at > now {
             let evictions = self.evictions.fetch_add(1, Ordering::Relaxed) + 1;
-            events::anonymous_session_evicted(evictions, self.max_records);
+            notices::anonymous_session_evicted(evictions, self.max_records);
         }
         true
     }
@@ -380,13 +398,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
-        let mut table = self.shard_of(handle).lock(&self.users);
-        let Some(slot) = table.find(handle) else {
-            return Ok(false);
-        };
-        table.remove(slot);
-        self.give_back_places(1);
-        Ok(true)
+        Ok(self.remove(handle))
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
@@ -399,6 +411,80 @@ impl SessionStore for MemoryStore {
             }
         }
         Ok(deleted)
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl UserIndex for MemoryStore {
+    async fn link(
+        &self,
+        user_id: &str,
+        handle: &Handle,
+        link: &Link,
+    ) -> Result<Linked, StoreError> {
+        Ok(self.index.link(user_id, handle, link))
+    }
+
+    async fn extend(
+        &self,
+        user_id: &str,
+        handle: &Handle,
+        expires_at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let expires_at = to_unix_millis(expires_at);
+        self.index.extend(user_id, handle, expires_at);
+        Ok(())
+    }
+
+    async fn unlink(&self, user_id: &str, handle: &Handle) -> Result<(), StoreError> {
+        self.index.unlink(user_id, &[*handle]);
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        user_id: &str,
+        now: OffsetDateTime,
+    ) -> Result<Vec<LinkedSession>, StoreError> {
+        Ok(self.index.list(user_id, to_unix_millis(now)))
+    }
+
+    async fn mark(&self, whose: Whose<'_>, at: OffsetDateTime) -> Result<(), StoreError> {
+        let at = to_unix_millis(at);
+        match whose {
+            Whose::User(user_id) => self.index.mark_user(user_id, at),
+            Whose::Everyone => self.index.mark_everyone(at),
+        }
+        Ok(())
+    }
+
+    async fn delete_linked(
+        &self,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<DeletedSessions, StoreError> {
+        let mut after: Option<String> =
+            after.map(|position| String::from_utf8_lossy(&position.0).into_owned());
+        let mut deleted = 0;
+        while deleted < limit {
+            let Some((user_id, handles)) = self.index.next(after.as_deref()) else {
+                return Ok(DeletedSessions {
+                    deleted,
+                    next: None,
+                });
+            };
+            for handle in &handles {
+                deleted += usize::from(self.remove(handle));
+            }
+            self.index.unlink(&user_id, &handles);
+            after = Some(user_id.as_ref().to_owned());
+        }
+        let next = after.map(|user_id| Position(user_id.into_bytes()));
+        Ok(DeletedSessions { deleted, next })
     }
 }
 

@@ -49,6 +49,7 @@ mod redis;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod user_index;
 
 pub use async_trait::async_trait;
 pub use time::OffsetDateTime;
@@ -68,6 +69,10 @@ pub use self::redis::{InvalidKeyPrefix, RedisConnection, RedisStore};
 pub use self::sql::InvalidTableName;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
+pub use self::user_index::{
+    DeletedSessions, Link, Linked, LinkedSession, LoginProgress, MARK_KEPT, Position, SessionLimit,
+    UserIndex, Whose,
+};
 pub use crate::id::{Handle, ParseHandleError};
 pub use crate::record::{Record, RecordDecodeError, Version};
 
@@ -141,6 +146,10 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the engine failed.
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError>;
+
+    /// The sessions by user, where the store can: `None` if it cannot. A store around another passes on
+    /// that one's.
+    fn user_index(&self) -> Option<&dyn UserIndex>;
 }
 
 /// What became of an [`update`](SessionStore::update) or a [`touch`](SessionStore::touch). Closed by
@@ -191,5 +200,9 @@ impl<S: SessionStore + ?Sized> SessionStore for Arc<S> {
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         (**self).delete_expired(now, limit).await
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        (**self).user_index()
     }
 }

@@ -2,22 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::mysql::{
-    MySqlArguments, MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlPoolOptions,
-    MySqlQueryResult, MySqlRow,
-};
-use sqlx::query::Query;
-use sqlx::{Connection, Executor, MySql, SqlStr};
+use sqlx::MySql;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlRow};
 use time::OffsetDateTime;
 
-use super::sql::statement::{self, Dialect, Running};
-use super::sql::{self, InvalidTableName, RECORD_COLUMNS, TableName, USER_ID, sql_str};
-use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait};
+use self::failure::failed;
+use self::statements::{EXPIRED, OTHER_VERSION, Statements};
+use super::sql::statement::{Statement, execute, fetch, query};
+use super::sql::{self, InvalidTableName, TableName, USER_ID, pool};
+use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait};
 use crate::clock::to_unix_millis;
 
+mod failure;
 mod migrate;
+mod statements;
 
 /// Keeps sessions in a MySQL 8 or MariaDB database, for any number of nodes.
 ///
@@ -93,12 +92,6 @@ pub struct MySqlStore {
 }
 
 impl MySqlStore {
-    /// How long an operation waits for a connection, in a pool of [`connect`](Self::connect)'s.
-    const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-    /// After how long without use a connection is tested, in a pool of `connect`'s.
-    const TEST_AFTER: Duration = Duration::from_secs(60);
-
     /// What the columns hold at most: a server whose `sql_mode` is not strict cuts the rest off.
     const MAX_USER_ID_BYTES: usize = 255;
     const MAX_PAYLOAD_BYTES: usize = (1 << 24) - 1;
@@ -142,21 +135,8 @@ impl MySqlStore {
         let options: MySqlConnectOptions = url
             .parse()
             .map_err(|error| sql::failed("read the URL of the MySQL database", error))?;
-        let pool = MySqlPoolOptions::new()
-            .acquire_timeout(Self::ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > Self::TEST_AFTER {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(|error| failed("connect to MySQL", error))?;
-        Ok(Self::new(pool))
+        let server = format!("MySQL at {}:{}", options.get_host(), options.get_port());
+        Ok(Self::new(pool::connect(&server, options).await?))
     }
 
     /// Keeps sessions in a table of another name: 1 to 48 ASCII letters, digits and underscores. Whether upper
@@ -196,30 +176,6 @@ impl MySqlStore {
         }
     }
 
-    /// Runs a statement to its end, and says what it did.
-    async fn execute(
-        &self,
-        query: impl Fn() -> MySqlQuery + Send + Sync,
-    ) -> sqlx::Result<MySqlQueryResult> {
-        statement::run(&self.pool, || {
-            let query = query();
-            move |connection| -> Running<'_, _> { connection.execute(query) }
-        })
-        .await
-    }
-
-    /// Runs a statement to its end, and returns its rows.
-    async fn fetch(
-        &self,
-        query: impl Fn() -> MySqlQuery + Send + Sync,
-    ) -> sqlx::Result<Vec<MySqlRow>> {
-        statement::run(&self.pool, || {
-            let query = query();
-            move |connection| -> Running<'_, _> { connection.fetch_all(query) }
-        })
-        .await
-    }
-
     /// Runs an `update` or a `touch`.
     ///
     /// sqlx has the server count the rows that were found, and not only those that are different afterwards.
@@ -228,10 +184,9 @@ impl MySqlStore {
         doing: &str,
         handle: &Handle,
         now: OffsetDateTime,
-        query: impl Fn() -> MySqlQuery + Send + Sync,
+        statement: impl Fn() -> Statement<MySql> + Send + Sync,
     ) -> Result<Outcome, StoreError> {
-        let result = self
-            .execute(query)
+        let result = execute(&self.pool, statement)
             .await
             .map_err(|error| failed(doing, error))?;
         match (result.rows_affected(), result.last_insert_id()) {
@@ -253,14 +208,13 @@ impl MySqlStore {
         handle: &Handle,
         now: OffsetDateTime,
     ) -> Result<Outcome, StoreError> {
-        let live = self
-            .fetch(|| {
-                query(&self.statements.is_live)
-                    .bind(&handle.as_bytes()[..])
-                    .bind(to_unix_millis(now))
-            })
-            .await
-            .map_err(|error| failed(doing, error))?;
+        let live = fetch(&self.pool, || {
+            query(&self.statements.is_live)
+                .bind(&handle.as_bytes()[..])
+                .bind(to_unix_millis(now))
+        })
+        .await
+        .map_err(|error| failed(doing, error))?;
         Ok(match live.as_slice() {
             [] => Outcome::Missing,
             _ => Outcome::Conflict,
@@ -289,7 +243,7 @@ impl SessionStore for MySqlStore {
     async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
         const DOING: &str = "create a session in MySQL";
         Self::refuse_to_cut(DOING, record)?;
-        self.execute(|| {
+        execute(&self.pool, || {
             query(&self.statements.create)
                 .bind(&handle.as_bytes()[..])
                 .bind(sql::version_bits(record.version))
@@ -310,12 +264,14 @@ impl SessionStore for MySqlStore {
     }
 
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
-        self.fetch(|| query(&self.statements.load).bind(&handle.as_bytes()[..]))
-            .await
-            .map_err(|error| failed("load a session from MySQL", error))?
-            .first()
-            .map(decode)
-            .transpose()
+        fetch(&self.pool, || {
+            query(&self.statements.load).bind(&handle.as_bytes()[..])
+        })
+        .await
+        .map_err(|error| failed("load a session from MySQL", error))?
+        .first()
+        .map(decode)
+        .transpose()
     }
 
     async fn update(
@@ -359,24 +315,27 @@ impl SessionStore for MySqlStore {
     }
 
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
-        let result = self
-            .execute(|| query(&self.statements.delete).bind(&handle.as_bytes()[..]))
-            .await
-            .map_err(|error| failed("delete a session from MySQL", error))?;
+        let result = execute(&self.pool, || {
+            query(&self.statements.delete).bind(&handle.as_bytes()[..])
+        })
+        .await
+        .map_err(|error| failed("delete a session from MySQL", error))?;
         Ok(result.rows_affected() > 0)
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
-        let grace = i64::try_from(SWEEP_GRACE.as_millis()).unwrap_or(i64::MAX);
-        let result = self
-            .execute(|| {
-                query(&self.statements.delete_expired)
-                    .bind(to_unix_millis(now).saturating_sub(grace))
-                    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            })
-            .await
-            .map_err(|error| failed("delete expired sessions from MySQL", error))?;
-        Ok(usize::try_from(result.rows_affected()).unwrap_or(usize::MAX))
+        let result = execute(&self.pool, || {
+            query(&self.statements.delete_expired)
+                .bind(sql::swept_until(now))
+                .bind(sql::limit(limit))
+        })
+        .await
+        .map_err(|error| failed("delete expired sessions from MySQL", error))?;
+        Ok(sql::count(result.rows_affected()))
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }
 
@@ -388,116 +347,10 @@ impl fmt::Debug for MySqlStore {
     }
 }
 
-type MySqlQuery = Query<'static, MySql, MySqlArguments>;
-
-fn query(sql: &SqlStr) -> MySqlQuery {
-    sqlx::query(sql.clone())
-}
-
-/// How an `update` or a `touch` judges the row of its key. What it found comes back as the last insert id,
-/// which is the only number that an UPDATE can send besides that of the rows it changed.
-const AS_EXPECTED: u64 = 1;
-const OTHER_VERSION: u64 = 2;
-const EXPIRED: u64 = 3;
-
-/// The SQL of every operation, written once for the name of the table.
-struct Statements {
-    create: SqlStr,
-    load: SqlStr,
-    update: SqlStr,
-    touch: SqlStr,
-    is_live: SqlStr,
-    delete: SqlStr,
-    delete_expired: SqlStr,
-}
-
-impl Statements {
-    fn new(table: &TableName) -> Self {
-        let table = table.as_str();
-        // With the primary key forced, no other row is judged, as a scan of the table could: of a table with
-        // few rows, that may be the cheaper plan.
-        let condition = format!(
-            "handle = ? AND LAST_INSERT_ID(CASE
-                WHEN expires_at <= ? THEN {EXPIRED}
-                WHEN version <> ? THEN {OTHER_VERSION}
-                ELSE {AS_EXPECTED}
-            END) = {AS_EXPECTED}"
-        );
-        Self {
-            create: sql_str(format!(
-                "INSERT INTO `{table}` (handle, {RECORD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-            )),
-            load: sql_str(format!(
-                "SELECT {RECORD_COLUMNS} FROM `{table}` WHERE handle = ?"
-            )),
-            update: sql_str(format!(
-                "UPDATE `{table}` FORCE INDEX (PRIMARY)
-                SET version = ?, created_at = ?, expires_at = ?, user_id = ?, payload = ?
-                WHERE {condition}"
-            )),
-            touch: sql_str(format!(
-                "UPDATE `{table}` FORCE INDEX (PRIMARY) SET expires_at = GREATEST(expires_at, ?)
-                WHERE {condition}"
-            )),
-            is_live: sql_str(format!(
-                "SELECT 1 FROM `{table}` WHERE handle = ? AND expires_at > ?"
-            )),
-            delete: sql_str(format!("DELETE FROM `{table}` WHERE handle = ?")),
-            // A statement that writes reads the newest version of each row, under its lock, so none that
-            // was extended meanwhile is deleted. The order is that of the index, whose entries end with the
-            // key; and it is complete, so that a replica that repeats the statement deletes the same.
-            delete_expired: sql_str(format!(
-                "DELETE FROM `{table}` WHERE expires_at <= ? ORDER BY expires_at, handle LIMIT ?"
-            )),
-        }
-    }
-}
-
 fn decode(row: &MySqlRow) -> Result<Record, StoreError> {
     let user_id = sql::optional::<&[u8], _>(row, USER_ID)?
         .map(std::str::from_utf8)
         .transpose()
         .map_err(sql::undecodable)?;
     sql::record_of(row, user_id)
-}
-
-impl Dialect for MySql {
-    fn is_rolled_back(error: &sqlx::Error) -> bool {
-        const ER_CHECKREAD: u16 = 1020;
-        const ER_LOCK_DEADLOCK: u16 = 1213;
-        has_number(error, &[ER_CHECKREAD, ER_LOCK_DEADLOCK])
-    }
-
-    fn is_read_only(error: &sqlx::Error) -> bool {
-        const ER_OPTION_PREVENTS_STATEMENT: u16 = 1290;
-        const ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION: u16 = 1792;
-        const ER_READ_ONLY_MODE: u16 = 1836;
-        has_number(
-            error,
-            &[
-                ER_OPTION_PREVENTS_STATEMENT,
-                ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION,
-                ER_READ_ONLY_MODE,
-            ],
-        )
-    }
-}
-
-fn has_number(error: &sqlx::Error, numbers: &[u16]) -> bool {
-    error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
-        .is_some_and(|error| numbers.contains(&error.number()))
-}
-
-/// The error for an operation that MySQL failed at; `doing` completes "cannot …".
-fn failed(doing: &str, error: sqlx::Error) -> StoreError {
-    if MySql::is_read_only(&error) {
-        StoreError::unavailable(
-            format!("cannot {doing}: the server takes no writes, as a replica does"),
-            error,
-        )
-    } else {
-        sql::failed(doing, error)
-    }
 }

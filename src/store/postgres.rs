@@ -2,22 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgQueryResult, PgRow};
-use sqlx::query::Query;
-use sqlx::{Connection, Executor, Postgres, Row, SqlStr};
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::{Postgres, Row};
 use time::OffsetDateTime;
 
-use super::sql::statement::{self, Dialect, Running};
-use super::sql::{self, InvalidTableName, TableName};
-use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait};
+use self::failure::failed;
+use self::statements::Statements;
+use super::sql::statement::{Statement, execute, fetch, query};
+use super::sql::{self, InvalidTableName, TableName, pool};
+use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait};
 use crate::clock::to_unix_millis;
 
+mod failure;
 mod migrate;
 mod statements;
-
-use self::statements::Statements;
 
 /// Keeps sessions in a PostgreSQL database, for any number of nodes.
 ///
@@ -90,12 +89,6 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// How long an operation waits for a connection, in a pool of [`connect`](Self::connect)'s.
-    const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-    /// After how long without use a connection is tested, in a pool of `connect`'s.
-    const TEST_AFTER: Duration = Duration::from_secs(60);
-
     /// Keeps sessions in this pool's database, in the table `cloakroom_sessions`, which is looked for by
     /// the connection's `search_path`.
     ///
@@ -136,21 +129,12 @@ impl PostgresStore {
         let options: PgConnectOptions = url
             .parse()
             .map_err(|error| sql::failed("read the URL of the PostgreSQL database", error))?;
-        let pool = PgPoolOptions::new()
-            .acquire_timeout(Self::ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > Self::TEST_AFTER {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(|error| failed("connect to PostgreSQL", error))?;
-        Ok(Self::new(pool))
+        let server = format!(
+            "PostgreSQL at {}:{}",
+            options.get_host(),
+            options.get_port()
+        );
+        Ok(Self::new(pool::connect(&server, options).await?))
     }
 
     /// Keeps sessions in a table of another name: 1 to 48 ASCII letters, digits and underscores, upper and
@@ -208,38 +192,13 @@ impl PostgresStore {
         }
     }
 
-    /// Runs a statement to its end, and says what it did.
-    async fn execute(
-        &self,
-        query: impl Fn() -> PgQuery + Send + Sync,
-    ) -> sqlx::Result<PgQueryResult> {
-        statement::run(&self.pool, || {
-            let query = query();
-            move |connection| -> Running<'_, _> { connection.execute(query) }
-        })
-        .await
-    }
-
-    /// Runs a statement to its end, and returns its rows.
-    ///
-    /// To its end means past the commit: rows that a statement with `RETURNING` yields are no sign yet that
-    /// what it wrote is kept.
-    async fn fetch(&self, query: impl Fn() -> PgQuery + Send + Sync) -> sqlx::Result<Vec<PgRow>> {
-        statement::run(&self.pool, || {
-            let query = query();
-            move |connection| -> Running<'_, _> { connection.fetch_all(query) }
-        })
-        .await
-    }
-
     /// Runs an `update` or a `touch`.
     async fn change(
         &self,
         doing: &str,
-        query: impl Fn() -> PgQuery + Send + Sync,
+        statement: impl Fn() -> Statement<Postgres> + Send + Sync,
     ) -> Result<Outcome, StoreError> {
-        let rows = self
-            .fetch(query)
+        let rows = fetch(&self.pool, statement)
             .await
             .map_err(|error| failed(doing, error))?;
         let Some(row) = rows.first() else {
@@ -257,7 +216,7 @@ impl PostgresStore {
 #[async_trait]
 impl SessionStore for PostgresStore {
     async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
-        self.execute(|| {
+        execute(&self.pool, || {
             query(&self.statements.create)
                 .bind(handle.as_bytes())
                 .bind(sql::version_bits(record.version))
@@ -278,12 +237,14 @@ impl SessionStore for PostgresStore {
     }
 
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
-        self.fetch(|| query(&self.statements.load).bind(handle.as_bytes()))
-            .await
-            .map_err(|error| failed("load a session from PostgreSQL", error))?
-            .first()
-            .map(decode)
-            .transpose()
+        fetch(&self.pool, || {
+            query(&self.statements.load).bind(handle.as_bytes())
+        })
+        .await
+        .map_err(|error| failed("load a session from PostgreSQL", error))?
+        .first()
+        .map(sql::record)
+        .transpose()
     }
 
     async fn update(
@@ -325,24 +286,27 @@ impl SessionStore for PostgresStore {
     }
 
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
-        let result = self
-            .execute(|| query(&self.statements.delete).bind(handle.as_bytes()))
-            .await
-            .map_err(|error| failed("delete a session from PostgreSQL", error))?;
+        let result = execute(&self.pool, || {
+            query(&self.statements.delete).bind(handle.as_bytes())
+        })
+        .await
+        .map_err(|error| failed("delete a session from PostgreSQL", error))?;
         Ok(result.rows_affected() > 0)
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
-        let grace = i64::try_from(SWEEP_GRACE.as_millis()).unwrap_or(i64::MAX);
-        let result = self
-            .execute(|| {
-                query(&self.statements.delete_expired)
-                    .bind(to_unix_millis(now).saturating_sub(grace))
-                    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            })
-            .await
-            .map_err(|error| failed("delete expired sessions from PostgreSQL", error))?;
-        Ok(usize::try_from(result.rows_affected()).unwrap_or(usize::MAX))
+        let result = execute(&self.pool, || {
+            query(&self.statements.delete_expired)
+                .bind(sql::swept_until(now))
+                .bind(sql::limit(limit))
+        })
+        .await
+        .map_err(|error| failed("delete expired sessions from PostgreSQL", error))?;
+        Ok(sql::count(result.rows_affected()))
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }
 
@@ -352,47 +316,5 @@ impl fmt::Debug for PostgresStore {
             .field("schema", &self.schema.as_ref().map(TableName::as_str))
             .field("table", &self.table.as_str())
             .finish_non_exhaustive()
-    }
-}
-
-type PgQuery = Query<'static, Postgres, PgArguments>;
-
-fn query(sql: &SqlStr) -> PgQuery {
-    sqlx::query(sql.clone())
-}
-
-fn decode(row: &PgRow) -> Result<Record, StoreError> {
-    sql::record(row)
-}
-
-impl Dialect for Postgres {
-    fn is_rolled_back(error: &sqlx::Error) -> bool {
-        const SERIALIZATION_FAILURE: &str = "40001";
-        const DEADLOCK_DETECTED: &str = "40P01";
-        has_code(error, &[SERIALIZATION_FAILURE, DEADLOCK_DETECTED])
-    }
-
-    fn is_read_only(error: &sqlx::Error) -> bool {
-        const READ_ONLY_SQL_TRANSACTION: &str = "25006";
-        has_code(error, &[READ_ONLY_SQL_TRANSACTION])
-    }
-}
-
-fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
-    error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| codes.contains(&&*code))
-}
-
-/// The error for an operation that PostgreSQL failed at; `doing` completes "cannot …".
-fn failed(doing: &str, error: sqlx::Error) -> StoreError {
-    if Postgres::is_read_only(&error) {
-        StoreError::unavailable(
-            format!("cannot {doing}: the server takes no writes, as a replica does"),
-            error,
-        )
-    } else {
-        sql::failed(doing, error)
     }
 }

@@ -11,7 +11,9 @@ use self::failure::failed;
 use self::prefix::KeyPrefix;
 use self::replicas::{Answer, Replicas, Way};
 use self::script::{CONFLICT, DONE, MISSING, Scripts};
-use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait};
+use super::{
+    Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, UserIndex, Version, async_trait,
+};
 use crate::clock::to_unix_millis;
 
 mod connection;
@@ -337,6 +339,10 @@ impl SessionStore for RedisStore {
         _limit: usize,
     ) -> Result<usize, StoreError> {
         Ok(0)
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }
 

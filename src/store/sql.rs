@@ -4,10 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, ColumnIndex, Decode, Row, SqlSafeStr, SqlStr, Type};
+use time::OffsetDateTime;
 
-use super::{Record, StoreError, Version};
+use super::{Record, SWEEP_GRACE, StoreError, Version};
 use crate::clock::{from_unix_millis, to_unix_millis};
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod dialect;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod pool;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod statement;
 
@@ -140,6 +145,22 @@ where
     })
 }
 
+/// The expiry up to which records are swept at this time, as a column holds it.
+pub(super) fn swept_until(now: OffsetDateTime) -> i64 {
+    let grace = i64::try_from(SWEEP_GRACE.as_millis()).unwrap_or(i64::MAX);
+    to_unix_millis(now).saturating_sub(grace)
+}
+
+/// A limit as SQL takes it.
+pub(super) fn limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// A number of rows as the stores say it.
+pub(super) fn count(rows: u64) -> usize {
+    usize::try_from(rows).unwrap_or(usize::MAX)
+}
+
 /// A version as a signed column holds it: bit for bit.
 pub(super) fn version_bits(version: Version) -> i64 {
     version.to_u64().cast_signed()
@@ -149,7 +170,7 @@ fn version(bits: i64) -> Version {
     Version::from_u64(bits.cast_unsigned())
 }
 
-fn time(millis: i64) -> Result<time::OffsetDateTime, StoreError> {
+fn time(millis: i64) -> Result<OffsetDateTime, StoreError> {
     let time = from_unix_millis(millis);
     if to_unix_millis(time) == millis {
         Ok(time)
@@ -194,6 +215,17 @@ pub(super) fn failed(doing: &str, error: sqlx::Error) -> StoreError {
         )),
         error => StoreError::unavailable(format!("cannot {doing}"), error),
     }
+}
+
+/// The error for an operation on a table that nobody has made.
+pub(super) fn table_is_missing(doing: &str, error: sqlx::Error) -> StoreError {
+    StoreError::unavailable(
+        format!(
+            "cannot {doing}: the table of sessions is not there; call the store's migrate() when the program \
+             starts"
+        ),
+        error,
+    )
 }
 
 /// Whether a row with this key is there already.

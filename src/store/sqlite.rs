@@ -10,14 +10,16 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Row, SqlStr, Sqlite, TypeInfo, ValueRef};
+use sqlx::{Row, Sqlite, TypeInfo, ValueRef};
 use time::OffsetDateTime;
 
-use super::sql::{self, InvalidTableName, RECORD_COLUMNS, TableName, sql_str};
-use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait};
+use self::statements::Statements;
+use super::sql::{self, InvalidTableName, TableName};
+use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait};
 use crate::clock::to_unix_millis;
 
 mod migrate;
+mod statements;
 
 #[cfg(test)]
 mod tests;
@@ -296,14 +298,17 @@ impl SessionStore for SqliteStore {
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
-        let grace = i64::try_from(SWEEP_GRACE.as_millis()).unwrap_or(i64::MAX);
         let query = sqlx::query(self.statements.delete_expired.clone())
-            .bind(to_unix_millis(now).saturating_sub(grace))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            .bind(sql::swept_until(now))
+            .bind(sql::limit(limit));
         let deleted = self
             .execute("delete expired sessions from SQLite", query)
             .await?;
-        Ok(usize::try_from(deleted).unwrap_or(usize::MAX))
+        Ok(sql::count(deleted))
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }
 
@@ -312,50 +317,6 @@ impl fmt::Debug for SqliteStore {
         f.debug_struct("SqliteStore")
             .field("table", &self.table.as_str())
             .finish_non_exhaustive()
-    }
-}
-
-/// The SQL of every operation, written once for the name of the table.
-struct Statements {
-    create: SqlStr,
-    load: SqlStr,
-    update: SqlStr,
-    touch: SqlStr,
-    is_live: SqlStr,
-    delete: SqlStr,
-    delete_expired: SqlStr,
-}
-
-impl Statements {
-    fn new(table: &TableName) -> Self {
-        let table = table.as_str();
-        Self {
-            create: sql_str(format!(
-                r#"INSERT INTO "{table}" (handle, {RECORD_COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"#
-            )),
-            load: sql_str(format!(
-                r#"SELECT {RECORD_COLUMNS} FROM "{table}" WHERE handle = ?1"#
-            )),
-            update: sql_str(format!(
-                r#"UPDATE "{table}"
-                SET version = ?2, created_at = ?3, expires_at = ?4, user_id = ?5, payload = ?6
-                WHERE handle = ?1 AND version = ?7 AND expires_at > ?8"#
-            )),
-            touch: sql_str(format!(
-                r#"UPDATE "{table}" SET expires_at = max(expires_at, ?2)
-                WHERE handle = ?1 AND version = ?3 AND expires_at > ?4"#
-            )),
-            is_live: sql_str(format!(
-                r#"SELECT 1 FROM "{table}" WHERE handle = ?1 AND expires_at > ?2"#
-            )),
-            delete: sql_str(format!(r#"DELETE FROM "{table}" WHERE handle = ?1"#)),
-            // A statement that writes has the write lock before it reads, so the selected rows cannot
-            // change before they are deleted.
-            delete_expired: sql_str(format!(
-                r#"DELETE FROM "{table}" WHERE rowid IN
-                (SELECT rowid FROM "{table}" WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"#
-            )),
-        }
     }
 }
 
@@ -379,9 +340,18 @@ fn failed(doing: &str, error: sqlx::Error) -> StoreError {
             ),
             error,
         )
+    } else if is_missing_table(&error) {
+        sql::table_is_missing(doing, error)
     } else {
         sql::failed(doing, error)
     }
+}
+
+/// By its text: SQLite has no code of its own for it.
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.message().starts_with("no such table"))
 }
 
 /// Whether another connection's lock was in the way. Then nothing was changed.

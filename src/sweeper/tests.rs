@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::*;
 use crate::clock::from_unix_millis;
 use crate::events::recorded;
-use crate::store::{Handle, Outcome, Record, Version, async_trait};
+use crate::store::{Handle, Outcome, Record, UserIndex, Version, async_trait};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -137,6 +137,10 @@ impl SessionStore for ScriptedStore {
             }
         }
     }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
+    }
 }
 
 fn assert_about(pause: Duration, expected: Duration) {
@@ -161,7 +165,7 @@ async fn a_sweep_deletes_batches_until_one_is_not_full() {
     assert_about(calls.pause().await, MINUTE);
     assert_eq!(
         events.taken()[0],
-        "INFO deleted expired sessions deleted=20"
+        "INFO deleted expired sessions event=\"swept\" deleted=20"
     );
 }
 
@@ -174,7 +178,7 @@ async fn a_sweep_that_finds_nothing_is_told_to_debuggers_only() {
     calls.next().await;
     assert_eq!(
         events.taken()[0],
-        "DEBUG no expired session to delete deleted=0"
+        "DEBUG deleted expired sessions event=\"swept\" deleted=0"
     );
 }
 
@@ -270,7 +274,7 @@ async fn failures_in_a_row_double_the_wait_up_to_an_hour_and_a_success_ends_that
     assert_eq!(
         events[1],
         "ERROR could not delete expired sessions; the sweeper tries again later \
-         error=the store failed: no way in: door shut deleted=0 failures=2"
+         event=\"sweep_failed\" error=the store failed: no way in: door shut deleted=0 failures=2"
     );
     assert!(events[7].ends_with("failures=8"), "{events:?}");
     assert!(events[8].starts_with("DEBUG"), "{events:?}");
@@ -347,7 +351,7 @@ async fn a_handle_that_is_dropped_during_a_batch_leaves_that_to_its_end_and_star
     calls.assert_ended(&weak).await;
     assert_eq!(
         events.taken(),
-        ["INFO deleted expired sessions deleted=250"]
+        ["INFO deleted expired sessions event=\"swept\" deleted=250"]
     );
 }
 

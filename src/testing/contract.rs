@@ -55,6 +55,7 @@ mod support;
 mod sweeping;
 mod touching;
 mod updating;
+mod user_index;
 
 pub use self::cancellation::*;
 pub use self::deleting::*;
@@ -64,6 +65,7 @@ pub use self::reading::*;
 pub use self::sweeping::*;
 pub use self::touching::*;
 pub use self::updating::*;
+pub use self::user_index::*;
 
 /// Makes one test of each rule of the store contract: see [`testing::contract`](crate::testing::contract).
 ///
@@ -135,6 +137,21 @@ macro_rules! store_tests {
             a_dropped_delete_expired_takes_whole_records_or_none
         }
     };
+    (@index $make_store:expr) => {
+        $crate::store_tests! {
+            @each $make_store;
+            a_list_has_what_is_linked
+            an_entry_stays_until_the_absolute_timeout
+            a_mark_refuses_what_it_is_not_older_than
+            everyones_mark_refuses_as_well
+            a_limit_counts_the_other_complete_logins
+            of_many_links_a_limit_lets_in_its_number
+            of_many_links_the_last_one_sees_all_others
+            a_link_among_marks_is_listed_or_refused
+            delete_linked_takes_all_that_is_linked
+            a_dropped_link_takes_effect_wholly_or_not
+        }
+    };
     (@each $make_store:expr; $($rule:ident)*) => {
         $(
             #[::tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -142,6 +159,22 @@ macro_rules! store_tests {
                 $crate::testing::contract::$rule(::std::sync::Arc::new($make_store().await)).await;
             }
         )*
+    };
+}
+
+/// Makes one test of each rule of the [`UserIndex`](crate::store::UserIndex) of a store that has one, as
+/// [`store_tests!`](crate::store_tests) does of the other rules. Both want modules of their own.
+///
+/// ```
+/// # fn main() {}
+/// mod users {
+///     cloakroom::user_index_tests!(|| async { cloakroom::store::MemoryStore::new() });
+/// }
+/// ```
+#[macro_export]
+macro_rules! user_index_tests {
+    ($make_store:expr) => {
+        $crate::store_tests! { @index $make_store }
     };
 }
 
@@ -160,17 +193,18 @@ mod tests {
             include_str!("contract/sweeping.rs"),
             include_str!("contract/touching.rs"),
             include_str!("contract/updating.rs"),
+            include_str!("contract/user_index.rs"),
         ]
         .iter()
         .flat_map(|file| file.lines())
         .filter_map(|line| line.strip_prefix("pub async fn ")?.split('(').next())
         .collect();
         let listed: BTreeSet<_> = include_str!("contract.rs")
-            .lines()
-            .skip_while(|line| !line.contains("@each $make_store;"))
+            .split("@each $make_store;\n")
             .skip(1)
-            .take_while(|line| line.trim() != "}")
+            .flat_map(|list| list.lines().take_while(|line| line.trim() != "}"))
             .map(str::trim)
+            .filter(|line| !line.is_empty())
             .collect();
         assert_eq!(rules, listed);
     }

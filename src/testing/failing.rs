@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{Operation, lock};
-use crate::store::{Handle, Outcome, Record, SessionStore, StoreError, Version};
+use super::{Operation, index_of, lock};
+use crate::store::{
+    DeletedSessions, Handle, Link, Linked, LinkedSession, Outcome, Position, Record, SessionStore,
+    StoreError, UserIndex, Version, Whose,
+};
 
 /// A store around another that fails where it is told, before or after the operation took effect.
 ///
@@ -209,5 +212,60 @@ impl<S: SessionStore> SessionStore for FailingStore<S> {
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         let call = self.store.delete_expired(now, limit);
         self.run(Operation::DeleteExpired, call).await
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        self.store.user_index().map(|_| self as &dyn UserIndex)
+    }
+}
+
+#[async_trait]
+impl<S: SessionStore> UserIndex for FailingStore<S> {
+    async fn link(
+        &self,
+        user_id: &str,
+        handle: &Handle,
+        link: &Link,
+    ) -> Result<Linked, StoreError> {
+        let call = index_of(&*self.store)?.link(user_id, handle, link);
+        self.run(Operation::Link, call).await
+    }
+
+    async fn extend(
+        &self,
+        user_id: &str,
+        handle: &Handle,
+        expires_at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let call = index_of(&*self.store)?.extend(user_id, handle, expires_at);
+        self.run(Operation::Extend, call).await
+    }
+
+    async fn unlink(&self, user_id: &str, handle: &Handle) -> Result<(), StoreError> {
+        let call = index_of(&*self.store)?.unlink(user_id, handle);
+        self.run(Operation::Unlink, call).await
+    }
+
+    async fn list(
+        &self,
+        user_id: &str,
+        now: OffsetDateTime,
+    ) -> Result<Vec<LinkedSession>, StoreError> {
+        let call = index_of(&*self.store)?.list(user_id, now);
+        self.run(Operation::List, call).await
+    }
+
+    async fn mark(&self, whose: Whose<'_>, at: OffsetDateTime) -> Result<(), StoreError> {
+        let call = index_of(&*self.store)?.mark(whose, at);
+        self.run(Operation::Mark, call).await
+    }
+
+    async fn delete_linked(
+        &self,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<DeletedSessions, StoreError> {
+        let call = index_of(&*self.store)?.delete_linked(after, limit);
+        self.run(Operation::DeleteLinked, call).await
     }
 }

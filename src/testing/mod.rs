@@ -67,6 +67,8 @@ mod spy;
 
 pub use cookie::Cookie;
 
+use crate::store::{SessionStore, StoreError, UserIndex};
+
 pub use self::client::{RejectedCookie, TestClient, TestResponse};
 pub use self::clock::ManualClock;
 pub use self::failing::{FailingStore, Times, When};
@@ -74,7 +76,8 @@ pub use self::pausing::{Pause, PausingStore};
 pub use self::session::new_session;
 pub use self::spy::{Call, Calls, SpyStore};
 
-/// One of the operations of a [`SessionStore`](crate::store::SessionStore).
+/// One of the operations of a [`SessionStore`] or its
+/// [`UserIndex`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -90,6 +93,18 @@ pub enum Operation {
     Delete,
     /// [`delete_expired`](crate::store::SessionStore::delete_expired).
     DeleteExpired,
+    /// [`link`](crate::store::UserIndex::link).
+    Link,
+    /// [`extend`](crate::store::UserIndex::extend).
+    Extend,
+    /// [`unlink`](crate::store::UserIndex::unlink).
+    Unlink,
+    /// [`list`](crate::store::UserIndex::list).
+    List,
+    /// [`mark`](crate::store::UserIndex::mark).
+    Mark,
+    /// [`delete_linked`](crate::store::UserIndex::delete_linked).
+    DeleteLinked,
 }
 
 /// Locks a mutex that no panic leaves half-changed.
@@ -97,4 +112,11 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The index of a store that has one, for the stores around it: they have one only then.
+fn index_of(store: &impl SessionStore) -> Result<&dyn UserIndex, StoreError> {
+    store
+        .user_index()
+        .ok_or_else(|| StoreError::unavailable("no user index", "the store inside has none"))
 }

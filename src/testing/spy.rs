@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{Operation, lock};
-use crate::store::{Handle, Outcome, Record, SessionStore, StoreError, Version};
+use super::{Operation, index_of, lock};
+use crate::store::{
+    DeletedSessions, Handle, Link, Linked, LinkedSession, Outcome, Position, Record, SessionStore,
+    StoreError, UserIndex, Version, Whose,
+};
 
 /// A store around another that remembers every call, so that a test can say how many round trips a request
 /// takes, and that one takes none.
@@ -50,7 +53,7 @@ pub struct SpyStore<S> {
 pub struct Call {
     /// What was called.
     pub operation: Operation,
-    /// The handle it was called with; `delete_expired` has none.
+    /// The handle it was called with, if it takes one.
     pub handle: Option<Handle>,
 }
 
@@ -76,12 +79,35 @@ pub struct Calls {
     pub delete: usize,
     /// Calls of `delete_expired`.
     pub delete_expired: usize,
+    /// Calls of `link`.
+    pub link: usize,
+    /// Calls of `extend`.
+    pub extend: usize,
+    /// Calls of `unlink`.
+    pub unlink: usize,
+    /// Calls of `list`.
+    pub list: usize,
+    /// Calls of `mark`.
+    pub mark: usize,
+    /// Calls of `delete_linked`.
+    pub delete_linked: usize,
 }
 
 impl Calls {
     /// Calls of any operation.
     pub fn total(&self) -> usize {
-        self.create + self.load + self.update + self.touch + self.delete + self.delete_expired
+        self.create
+            + self.load
+            + self.update
+            + self.touch
+            + self.delete
+            + self.delete_expired
+            + self.link
+            + self.extend
+            + self.unlink
+            + self.list
+            + self.mark
+            + self.delete_linked
     }
 
     fn count(&mut self, operation: Operation) {
@@ -92,6 +118,12 @@ impl Calls {
             Operation::Touch => &mut self.touch,
             Operation::Delete => &mut self.delete,
             Operation::DeleteExpired => &mut self.delete_expired,
+            Operation::Link => &mut self.link,
+            Operation::Extend => &mut self.extend,
+            Operation::Unlink => &mut self.unlink,
+            Operation::List => &mut self.list,
+            Operation::Mark => &mut self.mark,
+            Operation::DeleteLinked => &mut self.delete_linked,
         } += 1;
     }
 }
@@ -135,6 +167,14 @@ impl<S: SessionStore> SpyStore<S> {
             handle: handle.copied(),
         });
         &self.store
+    }
+
+    fn note_index(
+        &self,
+        operation: Operation,
+        handle: Option<&Handle>,
+    ) -> Result<&dyn UserIndex, StoreError> {
+        index_of(self.note(operation, handle))
     }
 }
 
@@ -188,5 +228,66 @@ impl<S: SessionStore> SessionStore for SpyStore<S> {
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         let store = self.note(Operation::DeleteExpired, None);
         store.delete_expired(now, limit).await
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        self.store.user_index().map(|_| self as &dyn UserIndex)
+    }
+}
+
+#[async_trait]
+impl<S: SessionStore> UserIndex for SpyStore<S> {
+    async fn link(
+        &self,
+        user_id: &str,
+        handle: &Handle,
+        link: &Link,
+    ) -> Result<Linked, StoreError> {
+        self.note_index(Operation::Link, Some(handle))?
+            .link(user_id, handle, link)
+            .await
+    }
+
+    async fn extend(
+        &self,
+        user_id: &str,
+        handle: &Handle,
+        expires_at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        self.note_index(Operation::Extend, Some(handle))?
+            .extend(user_id, handle, expires_at)
+            .await
+    }
+
+    async fn unlink(&self, user_id: &str, handle: &Handle) -> Result<(), StoreError> {
+        self.note_index(Operation::Unlink, Some(handle))?
+            .unlink(user_id, handle)
+            .await
+    }
+
+    async fn list(
+        &self,
+        user_id: &str,
+        now: OffsetDateTime,
+    ) -> Result<Vec<LinkedSession>, StoreError> {
+        self.note_index(Operation::List, None)?
+            .list(user_id, now)
+            .await
+    }
+
+    async fn mark(&self, whose: Whose<'_>, at: OffsetDateTime) -> Result<(), StoreError> {
+        self.note_index(Operation::Mark, None)?
+            .mark(whose, at)
+            .await
+    }
+
+    async fn delete_linked(
+        &self,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<DeletedSessions, StoreError> {
+        self.note_index(Operation::DeleteLinked, None)?
+            .delete_linked(after, limit)
+            .await
     }
 }

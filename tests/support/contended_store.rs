@@ -2,7 +2,9 @@
 #![allow(dead_code)]
 
 use cloakroom::SessionStore;
-use cloakroom::store::{Handle, MemoryStore, Outcome, Record, StoreError, Version, async_trait};
+use cloakroom::store::{
+    Handle, MemoryStore, Outcome, Record, StoreError, UserIndex, Version, async_trait,
+};
 use time::OffsetDateTime;
 
 #[derive(Debug, Default)]
@@ -44,5 +46,9 @@ impl SessionStore for ContendedStore {
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         self.0.delete_expired(now, limit).await
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        self.0.user_index()
     }
 }

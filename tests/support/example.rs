@@ -85,13 +85,27 @@ pub(crate) fn quickstart(database: &Path) -> Command {
     command
 }
 
-fn free_port() -> u16 {
+/// Checks that a program ends by itself with an error that says this, and does not panic.
+#[allow(dead_code)]
+#[track_caller]
+pub(crate) fn assert_ends_with(command: &mut Command, sentence: &str) {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains(&format!("Error: {sentence}")),
+        "{sentence:?} is not in {errors}"
+    );
+}
+
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("localhost:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
 /// Starts a command, and waits until it listens on this port; `None` if it ends before.
-fn listening(command: &mut Command, port: u16) -> Option<Running> {
+#[allow(dead_code)]
+pub(crate) fn listening(command: &mut Command, port: u16) -> Option<Running> {
     let started = Instant::now();
     let child = command.env("PORT", port.to_string()).spawn().unwrap();
     let mut process = Running(child);

@@ -94,6 +94,15 @@ impl Client {
         }
     }
 
+    /// The same browser, with the cookies that it has by now, at another port. To browsers it is the same site.
+    #[allow(dead_code)]
+    pub(crate) fn at(&self, port: u16) -> Self {
+        Self {
+            port,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn get(&mut self, path: &str) -> Response<String> {
         self.send(Request::get(path).body(String::new()).unwrap())
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use cloakroom::SessionStore;
-use cloakroom::store::{Handle, Outcome, Record, StoreError, Version, async_trait};
+use cloakroom::store::{Handle, Outcome, Record, StoreError, UserIndex, Version, async_trait};
 use cloakroom::testing::Operation;
 use time::OffsetDateTime;
 
@@ -109,5 +109,9 @@ impl SessionStore for Hooked {
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         let call = self.store.delete_expired(now, limit);
         self.run(Operation::DeleteExpired, None, call).await
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        self.store.user_index()
     }
 }

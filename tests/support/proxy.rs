@@ -1,18 +1,21 @@
-//! A TCP proxy in front of a server, which counts round trips and can stop forwarding.
+//! A TCP proxy in front of a server, which counts round trips, can stop forwarding, and can cut connections.
 #![allow(dead_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinHandle};
 
 pub(crate) struct Proxy {
     port: u16,
     turns: Arc<AtomicUsize>,
     forwarding: watch::Sender<bool>,
-    server: tokio::task::JoinHandle<()>,
+    /// Both directions of each connection.
+    connections: Arc<Mutex<Vec<[AbortHandle; 2]>>>,
+    server: JoinHandle<()>,
 }
 
 impl Proxy {
@@ -22,21 +25,28 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let turns = Arc::new(AtomicUsize::new(0));
         let (forwarding, receiver) = watch::channel(true);
-        let counted = turns.clone();
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let (counted, listed) = (turns.clone(), connections.clone());
         let server = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
                     continue;
                 };
-                forward(client, server, counted.clone(), receiver.clone());
+                let connection = forward(client, server, counted.clone(), receiver.clone());
+                listed.lock().unwrap().push(connection);
             }
         });
         Self {
             port,
             turns,
             forwarding,
+            connections,
             server,
         }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -56,6 +66,17 @@ impl Proxy {
     pub(crate) fn resume(&self) {
         self.forwarding.send_replace(true);
     }
+
+    /// Cuts every connection where it is, in the middle of an answer, too. How many these were.
+    pub(crate) fn cut(&self) -> usize {
+        let connections = std::mem::take(&mut *self.connections.lock().unwrap());
+        let mut open = 0;
+        for directions in connections {
+            open += usize::from(directions.iter().all(|direction| !direction.is_finished()));
+            directions.iter().for_each(AbortHandle::abort);
+        }
+        open
+    }
 }
 
 impl Drop for Proxy {
@@ -69,12 +90,12 @@ fn forward(
     server: TcpStream,
     turns: Arc<AtomicUsize>,
     forwarding: watch::Receiver<bool>,
-) {
+) -> [AbortHandle; 2] {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let server_spoke = Arc::new(AtomicBool::new(true));
     let (spoke, mut open) = (server_spoke.clone(), forwarding.clone());
-    tokio::spawn(async move {
+    let to_the_server = tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
             if open.wait_for(|open| *open).await.is_err() {
@@ -89,7 +110,7 @@ fn forward(
         }
     });
     let mut open = forwarding;
-    tokio::spawn(async move {
+    let to_the_client = tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
             if open.wait_for(|open| *open).await.is_err() {
@@ -101,4 +122,5 @@ fn forward(
             }
         }
     });
+    [to_the_server, to_the_client].map(|direction| direction.abort_handle())
 }

@@ -93,6 +93,16 @@ impl Server {
         }
     }
 
+    /// Sends the process a signal of this name.
+    pub(crate) fn signal(&self, name: &str) {
+        let process = self.child.as_ref().unwrap().id();
+        let sent = Command::new("kill")
+            .args(["-s", name, &process.to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -151,6 +161,49 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Three masters with a replica each.
+pub(crate) async fn cluster() -> Option<Vec<Server>> {
+    const OPTIONS: [&str; 6] = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-config-file",
+        "nodes.conf",
+        "--cluster-node-timeout",
+        "1000",
+    ];
+    let mut nodes = Vec::new();
+    for _ in 0..6 {
+        nodes.push(Server::start(&OPTIONS).await?);
+    }
+    let output = Command::new("redis-cli")
+        .args(["--cluster", "create"])
+        .args(
+            nodes
+                .iter()
+                .map(|node| format!("127.0.0.1:{}", node.port())),
+        )
+        .args(["--cluster-replicas", "1", "--cluster-yes"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    for node in &nodes {
+        until(async || {
+            let info: String = node.ask(&["CLUSTER", "INFO"]).await;
+            info.contains("cluster_state:ok")
+        })
+        .await;
+        if is_master(node).await {
+            node.until_followed().await;
+        }
+    }
+    Some(nodes)
+}
+
+pub(crate) async fn is_master(node: &Server) -> bool {
+    let info: String = node.ask(&["INFO", "replication"]).await;
+    info.contains("role:master")
 }
 
 /// A connection that waits for answers as long as a test may, since disks and processors are slow at times.

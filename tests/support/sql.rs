@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloakroom::store::{
     Handle, MemoryStore, MySqlStore, Outcome, PostgresStore, Record, SessionStore, StoreError,
-    Version, async_trait,
+    UserIndex, Version, async_trait,
 };
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -58,6 +58,28 @@ impl PostgresPlace {
     pub(crate) async fn migrated(&self, connections: u32) -> PostgresStore {
         let store = self.store(connections).await;
         store.migrate().await.unwrap();
+        store
+    }
+
+    /// A store on a table in so many partitions by the hash of the handle, made as the page on sizing says.
+    pub(crate) async fn partitioned(&self, connections: u32, partitions: u32) -> PostgresStore {
+        let store = self.migrated(connections).await;
+        let table = self.table();
+        let mut sql = format!(
+            "ALTER TABLE {table} RENAME TO cloakroom_sessions_plain;
+            CREATE TABLE {table} (LIKE {table}_plain INCLUDING ALL) PARTITION BY HASH (handle);
+            DROP TABLE {table}_plain;"
+        );
+        for partition in 0..partitions {
+            sql += &format!(
+                "CREATE TABLE {table}_{partition} PARTITION OF {table}
+                FOR VALUES WITH (MODULUS {partitions}, REMAINDER {partition});"
+            );
+        }
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(store.pool())
+            .await
+            .unwrap();
         store
     }
 
@@ -240,5 +262,9 @@ impl SessionStore for Guarded {
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         self.store.delete_expired(now, limit).await
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        self.store.user_index()
     }
 }

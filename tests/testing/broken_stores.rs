@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cloakroom::clock::{from_unix_millis, to_unix_millis};
 use cloakroom::store::{
-    Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait,
+    Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, UserIndex, Version, async_trait,
 };
 use time::OffsetDateTime;
 use tokio::task::yield_now;
@@ -469,5 +469,9 @@ impl SessionStore for BrokenStore {
             SweepIgnoresItsLimit => Ok(deleted.min(limit)),
             _ => Ok(deleted),
         }
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cloakroom::store::{Handle, Outcome, Record, SessionStore, StoreError, Version, async_trait};
+use cloakroom::store::{
+    Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait,
+};
 use time::OffsetDateTime;
 
 use crate::reference_store::ReferenceStore;
@@ -81,6 +83,10 @@ impl SessionStore for BlockingStore {
         self.blocking(move |store| async move { store.delete_expired(now, limit).await })
             .await
     }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
+    }
 }
 
 /// Expires its records by itself, by the real time, and never sweeps.
@@ -140,5 +146,9 @@ impl SessionStore for ExpiringStore {
         _limit: usize,
     ) -> Result<usize, StoreError> {
         Ok(0)
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use cloakroom::store::{
-    Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, Version, async_trait,
+    Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, UserIndex, Version, async_trait,
 };
 use time::OffsetDateTime;
 
@@ -79,6 +79,10 @@ impl SessionStore for ReferenceStore {
             records.remove(handle);
         }
         Ok(dead.len())
+    }
+
+    fn user_index(&self) -> Option<&dyn UserIndex> {
+        None
     }
 }
 

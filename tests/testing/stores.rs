@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cloakroom::clock::Clock;
 use cloakroom::store::{
-    Handle, Outcome, Record, SessionStore, StoreError, StoreErrorKind, Version,
+    Handle, Link, LoginProgress, MemoryStore, Outcome, Record, SessionStore, StoreError,
+    StoreErrorKind, UserIndex, Version, Whose,
 };
 use cloakroom::testing::{
     Call, Calls, FailingStore, ManualClock, Operation, PausingStore, SpyStore, Times, When,
@@ -78,7 +79,7 @@ async fn call(store: &impl SessionStore, operation: Operation) -> Result<(), Sto
             .map(drop),
         Operation::Delete => store.delete(&handle()).await.map(drop),
         Operation::DeleteExpired => store.delete_expired(now(), 10).await.map(drop),
-        _ => unreachable!("the six are all"),
+        _ => unreachable!("the six of a store itself are all"),
     }
 }
 
@@ -98,6 +99,45 @@ async fn prepared(operation: Operation) -> Arc<ReferenceStore> {
 }
 
 #[tokio::test]
+async fn a_spy_counts_the_operations_of_an_index_as_well() {
+    let spy = SpyStore::new(MemoryStore::new());
+    let link = Link {
+        linked_at: now(),
+        expires_at: later(),
+        refused_by_marks_from: now(),
+        progress: LoginProgress::Complete,
+        limit: None,
+    };
+    spy.link("alice", &handle(), &link).await.unwrap();
+    for _ in 0..2 {
+        spy.extend("alice", &handle(), later()).await.unwrap();
+    }
+    for _ in 0..3 {
+        spy.unlink("alice", &handle()).await.unwrap();
+    }
+    for _ in 0..4 {
+        spy.list("alice", now()).await.unwrap();
+    }
+    for _ in 0..5 {
+        spy.mark(Whose::User("alice"), now()).await.unwrap();
+    }
+    for _ in 0..6 {
+        spy.delete_linked(None, 10).await.unwrap();
+    }
+    let expected = Calls {
+        link: 1,
+        extend: 2,
+        unlink: 3,
+        list: 4,
+        mark: 5,
+        delete_linked: 6,
+        ..Calls::default()
+    };
+    assert_eq!(spy.calls(), expected);
+    assert_eq!((spy.total(), expected.total()), (21, 21));
+}
+
+#[tokio::test]
 async fn a_spy_counts_each_operation_by_itself_and_in_order() {
     let spy = SpyStore::new(ReferenceStore::default());
     let store = spy.clone();
@@ -114,6 +154,7 @@ async fn a_spy_counts_each_operation_by_itself_and_in_order() {
         touch: 4,
         delete: 5,
         delete_expired: 6,
+        ..Calls::default()
     };
     assert_eq!(spy.calls(), expected);
     assert_eq!(spy.total(), 21);

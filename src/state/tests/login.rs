@@ -107,6 +107,33 @@ fn the_same_user_goes_on_as_before_but_for_what_is_asked_for() {
             "update until 23000, fresh cookie",
         ),
         (
+            "forgotten, with the timeouts of the layer",
+            again().with_timeouts(LONG).with_persistent_cookie(),
+            alice().forget_me(),
+            "update until 31000, fresh cookie",
+        ),
+        (
+            "forgotten, with staged timeouts",
+            again()
+                .with_timeouts(LONG)
+                .with_persistent_cookie()
+                .set_timeouts(SHORT),
+            alice().forget_me(),
+            "update until 23000, fresh cookie",
+        ),
+        (
+            "of both the last one counts",
+            again(),
+            alice().forget_me().remember_me(LONG),
+            "update until 215000, fresh cookie until 915000",
+        ),
+        (
+            "and the other way round",
+            again().with_timeouts(LONG).with_persistent_cookie(),
+            alice().remember_me(LONG).forget_me(),
+            "update until 31000, fresh cookie",
+        ),
+        (
             "remembered from now on",
             again(),
             alice().remember_me(LONG),

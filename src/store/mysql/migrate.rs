@@ -1,8 +1,10 @@
 //! Makes the table and its indexes.
 
-use sqlx::{AssertSqlSafe, Executor, MySqlConnection, Row};
+use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, Row};
 
-use super::{MySqlStore, StoreError, failed, has_number};
+use super::failure::{failed, has_number};
+use super::{MySqlStore, StoreError};
+use crate::store::sql::dialect::Dialect;
 
 /// Name, type, whether it can be NULL, and kind of index that it is the first of, of each column of the table.
 /// MariaDB says how wide an integer is shown.
@@ -101,7 +103,7 @@ impl MySqlStore {
             .fetch_all(sqlx::raw_sql(AssertSqlSafe(sql)))
             .await
         {
-            Err(error) if is_no_such_table(&error) => return Ok(Found::Nothing),
+            Err(error) if MySql::is_missing_table(&error) => return Ok(Found::Nothing),
             rows => rows.map_err(migration_failed)?,
         };
         if rows.len() != COLUMNS.len() {
@@ -171,11 +173,6 @@ async fn run(connection: &mut MySqlConnection, sql: String) -> sqlx::Result<()> 
         .execute(sqlx::raw_sql(AssertSqlSafe(sql)))
         .await
         .map(drop)
-}
-
-fn is_no_such_table(error: &sqlx::Error) -> bool {
-    const ER_NO_SUCH_TABLE: u16 = 1146;
-    has_number(error, &[ER_NO_SUCH_TABLE])
 }
 
 /// Another one was first.

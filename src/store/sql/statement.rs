@@ -17,7 +17,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Database, Pool};
+use sqlx::query::Query;
+use sqlx::{Database, Executor, IntoArguments, Pool, SqlStr};
+
+use super::dialect::Dialect;
 
 /// How long a statement goes on whose caller is gone.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,24 +30,59 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_TRIES: usize = 20;
 
 /// What sqlx's executors return.
-pub(in crate::store) type Running<'c, T> =
-    Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
+type Running<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
 
-/// What the server's errors say about a statement, or a connection.
-pub(in crate::store) trait Dialect: Database {
-    /// The server rolled the statement back, since it and others were in each other's way.
-    fn is_rolled_back(error: &sqlx::Error) -> bool;
+/// A statement with what is bound to it.
+pub(in crate::store) type Statement<DB> = Query<'static, DB, <DB as Database>::Arguments>;
 
-    /// The server does not take writes, as a replica does not. After a failover the pool still has connections
-    /// to what was the primary.
-    fn is_read_only(error: &sqlx::Error) -> bool;
+/// A statement, to which what it is about is to be bound.
+pub(in crate::store) fn query<DB>(sql: &SqlStr) -> Statement<DB>
+where
+    DB: Database,
+    DB::Arguments: IntoArguments<DB>,
+{
+    sqlx::query(sql.clone())
+}
+
+/// Runs a statement to its end, and says what it did.
+pub(in crate::store) async fn execute<DB>(
+    pool: &Pool<DB>,
+    statement: impl Fn() -> Statement<DB> + Send + Sync,
+) -> sqlx::Result<DB::QueryResult>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    run(pool, || {
+        let statement = statement();
+        move |connection: &mut DB::Connection| -> Running<'_, _> { connection.execute(statement) }
+    })
+    .await
+}
+
+/// Runs a statement to its end, and returns its rows.
+///
+/// To its end means past the commit: rows that a statement with `RETURNING` yields are no sign yet that
+/// what it wrote is kept.
+pub(in crate::store) async fn fetch<DB>(
+    pool: &Pool<DB>,
+    statement: impl Fn() -> Statement<DB> + Send + Sync,
+) -> sqlx::Result<Vec<DB::Row>>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    run(pool, || {
+        let statement = statement();
+        move |connection: &mut DB::Connection| -> Running<'_, _> { connection.fetch_all(statement) }
+    })
+    .await
 }
 
 /// Runs a statement that commits by itself, and again where the server rolled it back for the sake of others.
-pub(in crate::store) async fn run<DB, T, S>(
-    pool: &Pool<DB>,
-    statement: impl Fn() -> S + Send + Sync,
-) -> sqlx::Result<T>
+async fn run<DB, T, S>(pool: &Pool<DB>, statement: impl Fn() -> S + Send + Sync) -> sqlx::Result<T>
 where
     DB: Dialect,
     T: Send + 'static,

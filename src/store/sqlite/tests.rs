@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::task::Poll;
 
-use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqliteJournalMode;
+use sqlx::{AssertSqlSafe, SqlStr};
 use tempfile::TempDir;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;

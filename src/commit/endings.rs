@@ -1,0 +1,94 @@
+//! Ends sessions of a user, or of all, wherever they are.
+
+use std::sync::Arc;
+
+use super::in_task;
+use super::index::end_listed;
+use crate::error::Error;
+use crate::events::EndedBy;
+use crate::id::Handle;
+use crate::settings::Settings;
+use crate::store::Whose;
+
+/// How many sessions of all users are deleted by one call of the store.
+const DELETED_PER_CALL: usize = 500;
+
+/// Ends every session of a user but this one, in a task of its own, and returns how many that were.
+///
+/// The mark comes first: a login that began before is refused from then on, so what is on the list after it
+/// is all there is.
+///
+/// # Errors
+///
+/// When the store fails, or keeps no list of users. Some of them may have ended then.
+pub(crate) async fn end_of_user(
+    settings: Arc<Settings>,
+    user_id: Arc<str>,
+    but: Option<Handle>,
+    by: EndedBy,
+) -> Result<usize, Error> {
+    in_task(settings.clone(), async move {
+        let now = settings.now();
+        settings.mark(Whose::User(&user_id), now).await?;
+        let mut ended = 0;
+        for session in settings.list(&user_id, now).await? {
+            if Some(session.handle) != but {
+                let was_there = end_listed(&settings, &user_id, &session.handle, by).await?;
+                ended += usize::from(was_there);
+            }
+        }
+        Ok(ended)
+    })
+    .await
+}
+
+/// Ends this session if it is one of this user's, in a task of its own; `false` if it is not.
+///
+/// A session that has a user never gets another one, so nothing can come between the look and the ending.
+///
+/// # Errors
+///
+/// When the store fails.
+pub(crate) async fn end_one(
+    settings: Arc<Settings>,
+    user_id: Arc<str>,
+    handle: Handle,
+    by: EndedBy,
+) -> Result<bool, Error> {
+    in_task(settings.clone(), async move {
+        let record = settings.load(&handle).await;
+        let record = record
+            .map_err(|error| Error::store("the session of the user could not be loaded", error))?;
+        match record {
+            Some(record) if record.user_id.as_ref() == Some(&user_id) => {
+                end_listed(&settings, &user_id, &handle, by).await
+            }
+            _ => Ok(false),
+        }
+    })
+    .await
+}
+
+/// Ends every session of every user, in a task of its own, and returns how many that were.
+///
+/// # Errors
+///
+/// As [`end_of_user`].
+pub(crate) async fn end_of_everyone(settings: Arc<Settings>) -> Result<usize, Error> {
+    in_task(settings.clone(), async move {
+        settings.mark(Whose::Everyone, settings.now()).await?;
+        let mut ended = 0;
+        let mut from = None;
+        loop {
+            let deleted = settings
+                .delete_linked(from.as_ref(), DELETED_PER_CALL)
+                .await?;
+            ended += deleted.deleted;
+            from = match deleted.next {
+                None => return Ok(ended),
+                next => next,
+            };
+        }
+    })
+    .await
+}
