@@ -1,7 +1,6 @@
 //! What becomes of sessions when a Redis server crashes, stalls, or is replaced.
 #![allow(clippy::unwrap_used)]
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -25,7 +24,7 @@ mod servers;
 mod support;
 
 use proxy::Proxy;
-use support::{PATIENCE, Server, handle, now, record, until};
+use support::{PATIENCE, Server, cluster, handle, is_master, now, record, until};
 
 /// Ample for a replica that is there.
 const REPLICATED_WITHIN: Duration = Duration::from_secs(2);
@@ -279,49 +278,6 @@ async fn an_ending_or_a_login_that_no_replica_confirms_is_an_error_to_the_handle
     assert_eq!(other.post("/login").await.status(), StatusCode::OK);
     assert_eq!(other.get("/who").await.text(), "Some(\"alice\")");
     assert_eq!(other.post("/logout").await.status(), StatusCode::OK);
-}
-
-/// Three masters with a replica each.
-async fn cluster() -> Option<Vec<Server>> {
-    const OPTIONS: [&str; 6] = [
-        "--cluster-enabled",
-        "yes",
-        "--cluster-config-file",
-        "nodes.conf",
-        "--cluster-node-timeout",
-        "1000",
-    ];
-    let mut nodes = Vec::new();
-    for _ in 0..6 {
-        nodes.push(Server::start(&OPTIONS).await?);
-    }
-    let output = Command::new("redis-cli")
-        .args(["--cluster", "create"])
-        .args(
-            nodes
-                .iter()
-                .map(|node| format!("127.0.0.1:{}", node.port())),
-        )
-        .args(["--cluster-replicas", "1", "--cluster-yes"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    for node in &nodes {
-        until(async || {
-            let info: String = node.ask(&["CLUSTER", "INFO"]).await;
-            info.contains("cluster_state:ok")
-        })
-        .await;
-        if is_master(node).await {
-            node.until_followed().await;
-        }
-    }
-    Some(nodes)
-}
-
-async fn is_master(node: &Server) -> bool {
-    let info: String = node.ask(&["INFO", "replication"]).await;
-    info.contains("role:master")
 }
 
 #[tokio::test]

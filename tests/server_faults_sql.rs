@@ -14,16 +14,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::response::Result;
-use axum::routing::{get, post};
 use cloakroom::store::{
     Handle, MySqlStore, PostgresStore, SessionStore, StoreError, StoreErrorKind,
 };
-use cloakroom::testing::TestClient;
-use cloakroom::{Session, SessionLayer};
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::postgres::PgPoolOptions;
 
+#[path = "support/load.rs"]
+mod load;
 #[path = "support/counting_proxy.rs"]
 mod proxy;
 #[path = "support/servers.rs"]
@@ -31,6 +29,7 @@ mod servers;
 #[path = "support/sql_server.rs"]
 mod sql_server;
 
+use load::{End, Known, app};
 use proxy::Proxy;
 use sql_server::{Engine, Server};
 
@@ -81,87 +80,12 @@ async fn try_store(engine: Engine, url: &str) -> Result<Arc<dyn SessionStore>, S
     }
 }
 
-fn app(store: Arc<dyn SessionStore>) -> Router {
-    let layer = SessionLayer::builder(store)
-        .store_timeout(STORE_TIMEOUT)
-        .build()
-        .unwrap();
-    Router::new()
-        .route(
-            "/",
-            get(async |session: Session| -> Result<String> {
-                let count = session.get::<u64>("count")?;
-                Ok(count.map_or("none".into(), |count| count.to_string()))
-            }),
-        )
-        .route(
-            "/add",
-            post(async |session: Session| -> Result<()> {
-                session.update("count", |count: &mut u64| *count += 1)?;
-                Ok(())
-            }),
-        )
-        .route(
-            "/end",
-            post(async |session: Session| -> Result<()> { Ok(session.destroy().await?) }),
-        )
-        .layer(layer)
-}
-
-/// What a browser knows of its session.
-#[derive(Debug)]
-struct Known {
-    client: TestClient<Router>,
-    /// What was acknowledged.
-    added: u64,
-    /// What may have been done: the answer was a 503.
-    maybe_added: u64,
-    end: End,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
-    None,
-    Maybe,
-    Acknowledged,
-}
-
 /// Makes sessions, counts in each, and ends every second one, until a request fails.
 async fn write_until_it_fails(app: Router, done: Arc<AtomicUsize>) -> Vec<Known> {
     let mut all = Vec::new();
     for number in 0.. {
-        // Another browser, with no cookie as yet.
-        let mut known = Known {
-            client: TestClient::new(app.clone()),
-            added: 0,
-            maybe_added: 0,
-            end: End::None,
-        };
-        let mut went_well = true;
-        for _ in 0..5 {
-            match in_time(known.client.post("/add")).await.status() {
-                StatusCode::OK => known.added += 1,
-                status => {
-                    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-                    known.maybe_added += 1;
-                    went_well = false;
-                    break;
-                }
-            }
-        }
-        // To end a session, a browser needs to have got one.
-        if went_well && number % 2 == 0 {
-            // What ends it is not the cookie that a browser has then, but a thief's.
-            let ending = known.client.clone();
-            known.end = match in_time(ending.post("/end")).await.status() {
-                StatusCode::OK => End::Acknowledged,
-                status => {
-                    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-                    went_well = false;
-                    End::Maybe
-                }
-            };
-        }
+        let known = in_time(Known::make(&app, number)).await;
+        let went_well = known.went_well();
         all.push(known);
         if !went_well {
             break;
@@ -177,7 +101,7 @@ async fn crash(engine: Engine) {
     let Some(mut server) = Server::start(engine) else {
         return;
     };
-    let app = app(store(engine, &server).await);
+    let app = app(store(engine, &server).await, STORE_TIMEOUT);
     for _ in 0..3 {
         let done = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..WRITERS)
@@ -205,21 +129,7 @@ async fn crash(engine: Engine) {
         );
         for known in all {
             // A connection that was idle when the server went is found broken when it is used.
-            let mut found = String::new();
-            until(async || {
-                let response = known.client.get("/").await;
-                found = response.text().to_owned();
-                response.status() == StatusCode::OK
-            })
-            .await;
-            let is_right = match found.parse::<u64>() {
-                Ok(count) => {
-                    known.end != End::Acknowledged
-                        && (known.added..=known.added + known.maybe_added).contains(&count)
-                }
-                Err(_) => known.end != End::None || known.added == 0,
-            };
-            assert!(is_right, "{found} is there of {known:?}");
+            until(async || known.is_there_as_acknowledged().await).await;
         }
     }
 }

@@ -9,7 +9,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use cloakroom::clock::from_unix_millis;
-use cloakroom::store::{Handle, Outcome, Record, SessionStore, StoreErrorKind, Version};
+use cloakroom::store::{
+    Handle, Outcome, Record, SessionStore, StoreError, StoreErrorKind, Version,
+};
 use time::OffsetDateTime;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -276,4 +278,30 @@ async fn assert_undecodable(store: &dyn SessionStore, change: &str) {
     let error = store.load(&HANDLE).await.expect_err(change);
     assert_eq!(error.kind(), StoreErrorKind::Undecodable, "{change}");
     assert!(store.delete(&HANDLE).await.unwrap(), "{change}");
+}
+
+async fn assert_missing_table_is_named(store: &dyn SessionStore) {
+    let new = record(1, NOW + HOUR);
+    for error in [
+        store.create(&HANDLE, &new).await.unwrap_err(),
+        store.load(&HANDLE).await.unwrap_err(),
+        store.update(&HANDLE, &new, v(1), now()).await.unwrap_err(),
+        store.touch(&HANDLE, now(), v(1), now()).await.unwrap_err(),
+        store.delete(&HANDLE).await.unwrap_err(),
+        store.delete_expired(now(), 1).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        let error = error.to_string();
+        assert!(error.contains("call the store's migrate()"), "{error}");
+    }
+}
+
+fn assert_no_server_is_named(connected: Result<impl SessionStore, StoreError>) {
+    let error = connected.expect_err("nobody listens on port 1");
+    assert_eq!(error.kind(), StoreErrorKind::TimedOut);
+    assert!(
+        error.to_string().contains("127.0.0.1:1 within 5s"),
+        "{error}"
+    );
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
 }

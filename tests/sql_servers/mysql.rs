@@ -544,6 +544,17 @@ async fn a_url_that_is_none_is_an_error_without_the_password() {
 }
 
 #[tokio::test]
+async fn where_the_table_is_missing_every_operation_says_what_to_call() {
+    let place = place!();
+    assert_missing_table_is_named(&place.store(1).await).await;
+}
+
+#[tokio::test]
+async fn where_no_server_listens_the_error_says_where_and_not_the_password() {
+    assert_no_server_is_named(MySqlStore::connect("mysql://app:hunter2@127.0.0.1:1/app").await);
+}
+
+#[tokio::test]
 async fn a_closed_connection_is_an_error_once() {
     let place = place!();
     let store = place.migrated(1).await;

@@ -18,6 +18,8 @@ macro_rules! place {
     };
 }
 
+mod partitioned;
+
 async fn run(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(pool)
@@ -490,6 +492,19 @@ async fn a_url_that_is_none_is_an_error_without_the_password() {
         .await
         .unwrap_err();
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[tokio::test]
+async fn where_the_table_is_missing_every_operation_says_what_to_call() {
+    let place = place!();
+    assert_missing_table_is_named(&place.store(1).await).await;
+}
+
+#[tokio::test]
+async fn where_no_server_listens_the_error_says_where_and_not_the_password() {
+    assert_no_server_is_named(
+        PostgresStore::connect("postgres://app:hunter2@127.0.0.1:1/app").await,
+    );
 }
 
 #[tokio::test]
