@@ -63,7 +63,8 @@ impl App {
         };
         Ok(Self {
             library,
-            router: router.into_service(),
+            // Routes are made once, and not anew with each request.
+            router: router.with_state(()).into_service(),
             path: "/unused".to_owned(),
             cookie: None,
         })
