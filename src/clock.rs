@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 /// Tells the time by which sessions are created and expire.
 ///
@@ -49,8 +49,10 @@ pub fn to_unix_millis(time: OffsetDateTime) -> i64 {
 ///
 /// The inverse of [`to_unix_millis`].
 pub fn from_unix_millis(millis: i64) -> OffsetDateTime {
-    OffsetDateTime::UNIX_EPOCH
-        .checked_add(Duration::milliseconds(millis))
+    // On the way of each load, so by the second, which is several times as fast as to add up durations.
+    let of_second = millis.rem_euclid(1_000) as u16;
+    OffsetDateTime::from_unix_timestamp(millis.div_euclid(1_000))
+        .and_then(|second| second.replace_millisecond(of_second))
         .unwrap_or(if millis < 0 {
             time::PrimitiveDateTime::MIN.assume_utc()
         } else {

@@ -317,18 +317,28 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let Some((mut data, mut generation)) =
-            slot.with(|state| (state.data.clone(), state.generation))
-        else {
+        let staged = slot.with(|state| {
+            // Nearly always nothing was staged since: then all that was is written.
+            let since = (state.generation != job.generation).then(|| state.data.clone());
+            (since, state.generation)
+        });
+        let Some((since, mut generation)) = staged else {
             return Ok(());
         };
-        // Closures of `update` that were staged meanwhile run here. They are the user's, and may use this
-        // very session: so outside of the lock.
-        let mut advanced = data.advance(job.data.changes(), loaded.clone());
+        let nothing_since = || Data::new(loaded.clone(), job.data.max_size());
+        let (mut data, mut advanced) = match since {
+            None => (nothing_since(), Ok(())),
+            Some(mut data) => {
+                // Closures of `update` that were staged meanwhile run here. They are the user's, and may use
+                // this very session: so outside of the lock.
+                let advanced = data.advance(job.data.changes(), loaded.clone());
+                (data, advanced)
+            }
+        };
         let taken_over = slot.with(|state| {
             if tries == MOST_TRIES && state.generation != generation {
                 generation = state.generation;
-                data = Data::new(loaded.clone(), data.max_size());
+                data = nothing_since();
                 advanced = Err(Error::new(
                     ErrorKind::Contention,
                     "the session changed again and again while it was saved: a closure of update must \

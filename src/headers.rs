@@ -21,14 +21,14 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(crate) fn of(state: &State, settings: &Settings, now: i64) -> Self {
+    pub(crate) fn of(state: &State, settings: &Settings) -> Self {
         let cookie = match &state.cookie {
             CookieEffect::Keep => None,
             CookieEffect::Remove => Some(settings.cookie.removal()),
             CookieEffect::Set { id, until } => {
                 let max_age = until.map(|until| {
                     std::time::Duration::from_millis(
-                        u64::try_from(until.saturating_sub(now)).unwrap_or(0),
+                        u64::try_from(until.saturating_sub(settings.now())).unwrap_or(0),
                     )
                 });
                 Some(settings.cookie.set(id, max_age))

@@ -271,6 +271,7 @@ impl State {
         Job {
             data: self.data.clone(),
             wishes: self.wishes,
+            generation: self.generation,
         }
     }
 }
@@ -280,6 +281,8 @@ impl State {
 pub(crate) struct Job {
     pub(crate) data: Data,
     pub(crate) wishes: Wishes,
+    /// That of the state when it was taken.
+    pub(crate) generation: u64,
 }
 
 impl Job {

@@ -138,6 +138,7 @@ impl World {
             Job {
                 data: open.state.data,
                 wishes: open.state.wishes,
+                generation: open.state.generation,
             },
         );
         if let Standing::Live(live) = &standing
