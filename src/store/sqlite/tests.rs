@@ -331,7 +331,7 @@ async fn statements_are_prepared_once() {
         let connection = store.pool().acquire().await.unwrap();
         cached.push(sqlx::Connection::cached_statements_size(&*connection));
     }
-    assert_eq!(cached, [7; 3]);
+    assert_eq!(cached, [9; 3]);
 }
 
 #[tokio::test]
