@@ -81,7 +81,7 @@ pub use self::builder::FileStoreBuilder;
 ///
 /// The list of a user, and the mark that ends their sessions, are one file more, named by the SHA-256 of
 /// the user's id, beside the sessions' files and under the same locks. A login, and each ending of a user's
-/// session, writes it anew: 22 bytes and 33 for each session on it, synced as a record is. It is swept once
+/// session, writes it anew: 23 bytes and 33 for each session on it, synced as a record is. It is swept once
 /// its last entry and its mark have expired. A torn one is an error of the kind
 /// [`Undecodable`](super::StoreErrorKind::Undecodable) that names the path: that user cannot log in until
 /// it is repaired or deleted. Ending everyone's sessions ends those of all other users, and then fails with
