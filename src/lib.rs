@@ -47,7 +47,7 @@
 //! # }
 //! ```
 //!
-//! The [guards] say more about pages for users only, about logins that have to be recent, and about the way
+//! How a login lives, and what other libraries call it: [docs::sessions_for_authentication]. The [guards] say more about pages for users only, about logins that have to be recent, and about the way
 //! to the login page and back.
 //!
 //! # What is promised
@@ -119,6 +119,8 @@ mod carrier;
 pub mod clock;
 mod commit;
 mod cookie;
+#[cfg(any(doc, doctest))]
+pub mod docs;
 mod error;
 pub mod events;
 #[cfg(feature = "axum")]
