@@ -279,9 +279,4 @@ mod tests {
             assert_eq!(found.handle, place.handle);
         }
     }
-
-    #[test]
-    fn the_key_of_everyone_is_no_user_id() {
-        assert!(std::str::from_utf8(EVERYONE).is_err());
-    }
 }

@@ -14,6 +14,8 @@ use super::*;
 use crate::clock::from_unix_millis;
 use crate::store::StoreErrorKind;
 
+mod by_user;
+
 const NOW: i64 = 1_700_000_000_000;
 const HOUR: i64 = 3_600_000;
 const GRACE: i64 = 60_000;
