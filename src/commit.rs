@@ -306,6 +306,7 @@ async fn took_effect(slot: &Slot, write: &Write, error: &StoreError) -> bool {
 ///
 /// When changes staged meanwhile do not fit on top of what was written, or never stay the same for long
 /// enough to be put there. They are dropped then; what was written stays.
+#[allow(clippy::result_large_err)] // As `State::advance`.
 fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     let Write {
         mut live,
@@ -361,14 +362,15 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
 }
 
 /// What `finish` does under the lock: returns the data that was replaced, to be dropped outside of it.
+#[allow(clippy::result_large_err)] // As `State::advance`.
 fn take_over(
     state: &mut State,
     generation: u64,
-    live: Box<Live>,
+    live: Live,
     data: Data,
     (cookie, told): (&Option<CookieEffect>, Option<EventKind>),
     job: &Job,
-) -> Result<Data, Box<Live>> {
+) -> Result<Data, Live> {
     let is_current = live.is_current;
     let replaced = state.advance(generation, live, data, job)?;
     if let Some(cookie) = cookie {

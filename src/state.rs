@@ -4,13 +4,15 @@
 //! [`Plan`](plan::Plan)) comes out. Everything that requests contend for is decided here:
 //!
 //! 1. A record opens to the secret whose digest it holds, or to one that was retired on a schedule and is
-//!    still in its grace; to no other ([`judge`]).
+//!    still in its grace; to no other, and to none that comes by another carrier than it was issued for
+//!    ([`judge`]).
 //! 2. What was loaded live is only ever updated, under the version that was loaded. If the record has moved
 //!    on, it is judged again, and the changes are applied to what it is now.
 //! 3. What has ended, has expired, or no longer opens to our secret takes no changes, and gets no cookie:
 //!    that could push a newer one out of the browser.
 //! 4. Only what was not loaded as a session is created, under a fresh id that this server chose.
 
+use crate::carrier::Carrier;
 use crate::clock::to_unix_millis;
 use crate::error::Error;
 use crate::events::Subject;
@@ -29,9 +31,11 @@ use self::plan::Dropped;
 
 /// What the id of a request is worth.
 #[derive(Debug)]
+// A live session is the common case, and boxing it would cost each load and each write an allocation.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Standing {
     /// It opens a live session.
-    Live(Box<Live>),
+    Live(Live),
     /// It opens nothing: a write gets a fresh id.
     Absent,
     /// It opened a session until a moment ago: changes are dropped, without a cookie.
@@ -64,11 +68,14 @@ impl Live {
 
 /// What [`judge`] says of a record and the secret that was presented for it.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // As `Standing`.
 pub(crate) enum Verdict {
-    Live(Box<Live>, Loaded),
+    Live(Live, Loaded),
     Expired,
     /// The secret was never that of this session, or is long forgotten.
     WrongSecret,
+    /// The id was issued for the cookie and came in the header, or the other way round.
+    OtherCarrier,
     /// The secret was retired by a change of privilege, within the grace period.
     Retired,
     /// The secret was retired by a change of privilege, before the grace period.
@@ -78,7 +85,7 @@ pub(crate) enum Verdict {
     Reused,
 }
 
-/// Whether a record opens to this id now.
+/// Whether a record opens to this id, which came by this carrier, now.
 ///
 /// # Errors
 ///
@@ -86,6 +93,7 @@ pub(crate) enum Verdict {
 pub(crate) fn judge(
     id: &SessionId,
     presented: SecretDigest,
+    carrier: Carrier,
     record: Record,
     now: i64,
     rules: &Rules,
@@ -100,6 +108,9 @@ pub(crate) fn judge(
             None => return Ok(Verdict::WrongSecret),
         }
     };
+    if header.carrier != carrier {
+        return Ok(Verdict::OtherCarrier);
+    }
     if to_unix_millis(record.expires_at) <= now {
         return Ok(Verdict::Expired);
     }
@@ -118,7 +129,7 @@ pub(crate) fn judge(
         record,
         header,
     };
-    Ok(Verdict::Live(Box::new(live), loaded))
+    Ok(Verdict::Live(live, loaded))
 }
 
 /// The session of one request: its standing, its data, and what is staged.
@@ -127,11 +138,13 @@ pub(crate) struct State {
     pub(crate) standing: Standing,
     pub(crate) data: Data,
     pub(crate) wishes: Wishes,
-    /// Whether the request brought a cookie of our name, whatever it was worth.
-    pub(crate) brought_cookie: bool,
+    /// What the request's id travels in, and so do those that it is given.
+    pub(crate) carrier: Carrier,
+    /// Whether the request brought something in place of its id, whatever it was worth.
+    pub(crate) brought_id: bool,
     /// Whether a live session was read: a response to that is private.
     pub(crate) was_live: bool,
-    /// What the response says to the browser.
+    /// What the response says to the client about its id.
     pub(crate) cookie: CookieEffect,
     /// Whether that cookie has the id which the client has anyhow, as of a save before the response: it may
     /// have been retired since, and would then push its successor out of the browser.
@@ -172,11 +185,11 @@ impl Wishes {
     }
 }
 
-/// What a response says to the browser about our cookie.
+/// What a response says to the client about its id, in the cookie or in the header.
 #[derive(Clone, Debug)]
 pub(crate) enum CookieEffect {
     Keep,
-    /// Set it to this id; until this deadline (unix milliseconds), or until the browser ends.
+    /// Set it to this one; a cookie until this deadline (unix milliseconds), or until the browser ends.
     Set {
         id: SessionId,
         until: Option<i64>,
@@ -191,7 +204,8 @@ impl State {
             standing,
             data: Data::new(loaded, rules.max_size),
             wishes: Wishes::default(),
-            brought_cookie: false,
+            carrier: Carrier::default(),
+            brought_id: false,
             cookie: CookieEffect::Keep,
             cookie_may_be_stale: false,
             loaded_at: i64::MIN,
@@ -249,13 +263,14 @@ impl State {
     /// # Errors
     ///
     /// When something was staged since that generation: `live` is given back, and nothing was changed.
+    #[allow(clippy::result_large_err)] // What is given back is no error to pass on, and is rare.
     pub(crate) fn advance(
         &mut self,
         generation: u64,
-        live: Box<Live>,
+        live: Live,
         data: Data,
         job: &Job,
-    ) -> Result<Data, Box<Live>> {
+    ) -> Result<Data, Live> {
         if self.generation != generation {
             return Err(live);
         }
@@ -271,6 +286,7 @@ impl State {
         Job {
             data: self.data.clone(),
             wishes: self.wishes,
+            carrier: self.carrier,
             generation: self.generation,
         }
     }
@@ -281,6 +297,8 @@ impl State {
 pub(crate) struct Job {
     pub(crate) data: Data,
     pub(crate) wishes: Wishes,
+    /// What the id of a new session travels in.
+    pub(crate) carrier: Carrier,
     /// That of the state when it was taken.
     pub(crate) generation: u64,
 }

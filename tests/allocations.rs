@@ -1,6 +1,8 @@
 //! How many allocations a session costs a request, over those of a layer that does nothing around the same service.
 //! Counted, so that it holds on every machine.
 
+#![allow(clippy::unwrap_used)]
+
 use std::hint::black_box;
 
 use axum::Router;
@@ -99,7 +101,6 @@ fn assert_at_most(limit: u64, mut app: Counted, path: &'static str) {
     let with = app.allocations(path);
     let without = Counted::new(without()).allocations(path);
     let over = with - without;
-    eprintln!("{path} {over} of {without}");
     assert!(
         over <= limit,
         "{path} takes {over} allocations: {with}, and {without} without sessions"

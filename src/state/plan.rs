@@ -56,7 +56,7 @@ pub(crate) enum Importance {
 /// A record to write, and what it means to the request once it is written.
 #[derive(Debug)]
 pub(crate) struct Write {
-    pub(crate) live: Box<Live>,
+    pub(crate) live: Live,
     pub(crate) loaded: Loaded,
     /// What to tell the browser, if anything.
     pub(crate) cookie: Option<CookieEffect>,
@@ -336,6 +336,7 @@ impl Draft {
                 authenticated_at: None,
                 persistent_cookie: job.wishes.persistent_cookie,
                 label: None,
+                carrier: job.carrier,
             },
             id,
         }
@@ -413,7 +414,7 @@ impl Draft {
             header: self.header,
         };
         Write {
-            live: Box::new(live),
+            live,
             loaded: Loaded::written(payload, start),
             cookie,
             told,
