@@ -68,11 +68,7 @@ async fn main() -> Result<(), Problem> {
     let sweeper = Sweeper::spawn(store.clone(), Duration::from_secs(10 * 60));
 
     println!("users and sessions are kept in {}", database.display());
-    serve(app(
-        users,
-        sessions(store.clone()).build()?,
-    ))
-    .await?;
+    serve(app(users, sessions(store.clone()).build()?)).await?;
 
     sweeper.stop().await;
     store.pool().close().await;

@@ -14,6 +14,7 @@ mod accounts;
 pub(crate) struct Accounts {
     pub(crate) app: Router,
     pub(crate) clock: ManualClock,
+    #[allow(dead_code)]
     pub(crate) database: SqliteStore,
     _folder: TempDir,
 }
@@ -38,6 +39,35 @@ impl Accounts {
             clock,
             database,
             _folder: folder,
+        }
+    }
+}
+
+/// The app on a port of localhost, until this value ends.
+#[allow(dead_code)]
+pub(crate) struct Served {
+    pub(crate) port: u16,
+    pub(crate) clock: ManualClock,
+    _accounts: Accounts,
+    _runtime: tokio::runtime::Runtime,
+}
+
+#[allow(dead_code)]
+impl Served {
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let (listener, accounts) = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("localhost:0").await;
+            (listener.unwrap(), Accounts::new().await)
+        });
+        let port = listener.local_addr().unwrap().port();
+        let app = accounts.app.clone();
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Self {
+            port,
+            clock: accounts.clock.clone(),
+            _accounts: accounts,
+            _runtime: runtime,
         }
     }
 }
