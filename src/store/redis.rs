@@ -11,16 +11,20 @@ use self::failure::failed;
 use self::prefix::KeyPrefix;
 use self::replicas::{Answer, Replicas, Way};
 use self::script::{CONFLICT, DONE, MISSING, Scripts};
+use self::user_scripts::UserScripts;
 use super::{
     Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, UserIndex, Version, async_trait,
 };
 use crate::clock::to_unix_millis;
 
 mod connection;
+mod everyone;
 mod failure;
 mod prefix;
 mod replicas;
 mod script;
+mod user_scripts;
+mod users;
 
 pub use self::connection::RedisConnection;
 pub use self::prefix::InvalidKeyPrefix;
@@ -107,6 +111,7 @@ pub struct RedisStore {
     replicas: Option<Arc<Replicas>>,
     prefix: KeyPrefix,
     scripts: Arc<Scripts>,
+    user_scripts: Arc<UserScripts>,
 }
 
 impl RedisStore {
@@ -134,6 +139,7 @@ impl RedisStore {
             replicas: None,
             prefix: KeyPrefix::default(),
             scripts: Arc::new(Scripts::new()),
+            user_scripts: Arc::new(UserScripts::new()),
         }
     }
 
@@ -342,7 +348,7 @@ impl SessionStore for RedisStore {
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {
-        None
+        Some(self)
     }
 }
 
