@@ -28,6 +28,17 @@ if type(refused) == 'table' then return refused end
     };
 }
 
+/// The same, and where it has no memory for more. It asks so at a script's first command alone, so that this is
+/// to be it.
+macro_rules! on_a_master_with_memory {
+    () => {
+        r"
+local refused = redis.pcall('ZADD', KEYS[1], 'XX', 'INCR', 0, '')
+if type(refused) == 'table' then return refused end
+"
+    };
+}
+
 /// Has Redis remove the key a grace period after the last of it is of use. Where nothing else was written this
 /// is, so that `WAIT` has something to wait for: who has written it before may have been told of a failure.
 macro_rules! keep_while_of_use {
@@ -45,10 +56,8 @@ end
 /// a mark), `c` or `p`, until when entries are dropped, `oldest`, `refuse` or nothing, and the limit.
 ///
 /// The answer: 0 for overtaken; -1, and the others, for full; 1, the others, and what `TAKE_BACK` needs.
-///
-/// The step that can fail, for want of memory, comes before all that it must not be separated from.
 const LINK: &str = concat!(
-    on_a_master!(),
+    on_a_master_with_memory!(),
     r"
 local handle, now, login = ARGV[1], tonumber(ARGV[2]), ARGV[5]
 local mark = redis.call('ZSCORE', KEYS[1], 'mark')
@@ -84,8 +93,7 @@ end
 -- The client has sent it twice, since it got no answer.
 if before[1] == ARGV[3] and before[3] == '-' .. ARGV[2] and before[4] == login .. handle then before = {} end
 
-local written = redis.pcall('ZADD', KEYS[1], ARGV[3], handle, '-' .. ARGV[2], login .. handle)
-if type(written) == 'table' then return written end
+redis.call('ZADD', KEYS[1], ARGV[3], handle, '-' .. ARGV[2], login .. handle)
 redis.call('ZREM', KEYS[1], (login == 'c' and 'p' or 'c') .. handle)
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], 1, ARGV[6], 'LIMIT', 0, 100)) do
   redis.call('ZREM', KEYS[1], old, 'c' .. old, 'p' .. old)
