@@ -121,6 +121,9 @@ mod error;
 pub mod events;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "axum")]
 pub mod guards;
 mod headers;
