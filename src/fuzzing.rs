@@ -1,6 +1,7 @@
 //! The way in for the fuzz targets: private parsers, each held to what must be true of any input.
 //!
-//! No public API: this module exists under `--cfg fuzzing` alone, which the builds of `fuzz/` set.
+//! No public API: this module exists under `--cfg fuzzing`, which the builds of `fuzz/` set, and in tests, which run the
+//! seeds.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use crate::clock::{from_unix_millis, to_unix_millis};
@@ -140,7 +141,14 @@ pub fn stored_session(input: &[u8]) {
         max_size: 64 * 1024,
     };
     let expired = to_unix_millis(record.expires_at) <= now;
-    let Ok(verdict) = judge(&id(), presented, record.clone(), now, &rules) else {
+    let Ok(verdict) = judge(
+        &id(),
+        presented,
+        header.carrier,
+        record.clone(),
+        now,
+        &rules,
+    ) else {
         assert!(Entries::new(&record.payload[start..]).any(|entry| entry.is_err()));
         return;
     };
@@ -218,4 +226,24 @@ fn assert_sound(write: &Write, now: i64) {
     assert_eq!(size, decoded.payload.len() - start);
     let latest = header.timeouts.expires_at(header.started_at, now);
     assert!(record.expires_at <= from_unix_millis(latest));
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_seed_holds() {
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 4] = [
+            ("cookie_header", super::cookie_header),
+            ("session_id", super::session_id),
+            ("record", super::record),
+            ("stored_session", super::stored_session),
+        ];
+        for (name, target) in targets {
+            let folder = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+            for seed in std::fs::read_dir(folder).unwrap() {
+                target(&std::fs::read(seed.unwrap().path()).unwrap());
+            }
+        }
+    }
 }

@@ -125,7 +125,7 @@ mod error;
 pub mod events;
 #[cfg(feature = "axum")]
 mod extract;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(feature = "axum")]

@@ -166,6 +166,7 @@ mod tests {
             timeouts: Timeouts::new(Duration::MAX, Duration::MAX),
             authenticated_at: Some(7),
             persistent_cookie: false,
+            carrier: crate::carrier::Carrier::Cookie,
             label: None,
         };
         let listed = UserSession::new(Handle::from_bytes([1; 16]), &record, &header, false);
