@@ -22,6 +22,10 @@ mod postgres {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }
 
 /// As where the database's default is stricter, and the pool is the user's own.
@@ -41,6 +45,10 @@ mod postgres_serializable {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }
 
 /// As for more sessions than one table is good for.
@@ -56,6 +64,10 @@ mod postgres_partitioned {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }
 
 /// MySQL or MariaDB.

@@ -15,6 +15,7 @@ use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Versio
 use crate::clock::to_unix_millis;
 
 mod failure;
+mod index;
 mod migrate;
 mod statements;
 
@@ -299,6 +300,7 @@ impl SessionStore for PostgresStore {
             query(&self.statements.delete_expired)
                 .bind(sql::swept_until(now))
                 .bind(sql::limit(limit))
+                .bind(sql::index::marks_swept_until(now))
         })
         .await
         .map_err(|error| failed("delete expired sessions from PostgreSQL", error))?;
@@ -306,7 +308,7 @@ impl SessionStore for PostgresStore {
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {
-        None
+        Some(self)
     }
 }
 

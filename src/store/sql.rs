@@ -15,6 +15,8 @@ pub(super) mod index;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod pool;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod server_index;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod statement;
 
 /// The table of sessions, unless a store is given another name: one that no application's own table has by
