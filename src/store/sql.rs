@@ -104,7 +104,10 @@ impl fmt::Display for InvalidTableName {
 impl std::error::Error for InvalidTableName {}
 
 /// SQL into which nothing was formatted but a [`TableName`] and constants of ours. Cheap to clone.
+///
+/// On one line, since servers say of a statement that is running only its first 1024 bytes or so.
 pub(super) fn sql_str(sql: String) -> SqlStr {
+    let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
     AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }
 
