@@ -290,9 +290,9 @@ pub async fn of_many_links_the_last_one_sees_all_others(store: Arc<dyn SessionSt
 pub async fn a_link_among_marks_is_listed_or_refused(store: Arc<dyn SessionStore>) {
     for whose in ["alice", "everyone"] {
         for round in 0..40 {
-            // Later than any mark of the rounds before.
-            let start = now() + 2 * MINUTE * round;
-            let number = handle(round.into());
+            // A mark for everyone that an earlier round left refuses nothing of this one.
+            let start = now() + MINUTE * 2 * round as u32;
+            let number = handle(round);
             let user_id = format!("{whose} {round}");
             let outcomes = race(2, |task| {
                 let (store, user_id) = (store.clone(), user_id.clone());
