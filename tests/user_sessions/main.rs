@@ -1,6 +1,6 @@
 //! Where a user is logged in: lists, endings from elsewhere, limits, and logins that overlap with them.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use cloakroom::{ErrorKind, Login, Session, SessionLayer, Timeouts};
 mod places;
 #[path = "../support/servers.rs"]
 mod servers;
+#[path = "../support/sql.rs"]
+mod sql;
 
 use places::Place;
 
@@ -58,6 +60,8 @@ macro_rules! on_each {
 on_each!(memory);
 on_each!(file);
 on_each!(sqlite);
+on_each!(postgres);
+on_each!(mysql);
 on_each!(redis);
 on_each!(redis_cluster);
 

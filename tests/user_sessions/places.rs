@@ -4,20 +4,26 @@ use std::sync::{Arc, Mutex};
 
 use cloakroom::SessionStore;
 use cloakroom::store::{FileStore, MemoryStore, RedisConnection, RedisStore, SqliteStore};
-use tempfile::TempDir;
 
 use crate::servers;
+use crate::sql::{MySqlPlace, PostgresPlace};
+
+/// Of each store on an SQL server, fewer than the logins at once.
+const CONNECTIONS: u32 = 4;
 
 /// Where stores are made. What they have left there is gone when this is dropped, or expires.
 pub(crate) struct Place {
     kind: Kind,
-    folders: Mutex<Vec<TempDir>>,
+    /// What is to be dropped with it.
+    kept: Mutex<Vec<Box<dyn Send>>>,
 }
 
 enum Kind {
     Memory,
     File,
     Sqlite,
+    Postgres,
+    MySql,
     Redis(String),
     RedisCluster(String),
 }
@@ -26,7 +32,7 @@ enum Kind {
 fn place(kind: Option<Kind>) -> Option<Place> {
     Some(Place {
         kind: kind?,
-        folders: Mutex::default(),
+        kept: Mutex::default(),
     })
 }
 
@@ -40,6 +46,14 @@ pub(crate) fn file() -> Option<Place> {
 
 pub(crate) fn sqlite() -> Option<Place> {
     place(Some(Kind::Sqlite))
+}
+
+pub(crate) fn postgres() -> Option<Place> {
+    place(servers::url("CLOAKROOM_TEST_POSTGRES_URL").map(|_| Kind::Postgres))
+}
+
+pub(crate) fn mysql() -> Option<Place> {
+    place(servers::url("CLOAKROOM_TEST_MYSQL_URL").map(|_| Kind::MySql))
 }
 
 pub(crate) fn redis() -> Option<Place> {
@@ -66,6 +80,18 @@ impl Place {
                 store.migrate().await.unwrap();
                 Arc::new(store)
             }
+            Kind::Postgres => {
+                let place = PostgresPlace::new().await.unwrap();
+                let store = place.migrated(CONNECTIONS).await;
+                self.keep(place);
+                Arc::new(store)
+            }
+            Kind::MySql => {
+                let place = MySqlPlace::new().await.unwrap();
+                let store = place.migrated(CONNECTIONS).await;
+                self.keep(place);
+                Arc::new(store)
+            }
             Kind::Redis(url) => {
                 let client = redis::Client::open(url.as_str()).unwrap();
                 on_redis(client.get_connection_manager().await.unwrap())
@@ -80,8 +106,12 @@ impl Place {
     fn folder(&self) -> std::path::PathBuf {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
-        self.folders.lock().unwrap().push(folder);
+        self.keep(folder);
         path
+    }
+
+    fn keep(&self, what: impl Send + 'static) {
+        self.kept.lock().unwrap().push(Box::new(what));
     }
 }
 
