@@ -12,6 +12,7 @@ use redis::RedisResult;
 
 mod cluster;
 mod replicas;
+mod users;
 
 #[path = "../support/proxy.rs"]
 mod proxy;
