@@ -40,6 +40,8 @@
 //! | `refused` | `unknown` | debug | | there is no such session: ended, swept, or made up |
 //! | `refused` | `wrong_secret` | warn | | the id is none that the session had lately |
 //! | `refused` | `undecodable` | error | `error` | the record cannot be read; it is left in place |
+//! | `refused` | `other_carrier` | warn | | the id was issued for the cookie and came in the header, or the other way round |
+//! | `refused` | `differing_headers` | warn | | the header of the id came with differing values; none is used, and there is no handle |
 //! | `retired_id_used` | | debug | | the id was retired by a login or `renew_id` |
 //! | `copy_in_use` | | warn | | the id was renewed on a schedule, and its successor has been in use for longer than the grace period |
 //! | `duplicate_cookie` | `same_value` | warn | `cookie` | the cookie came twice with one value; it is used |

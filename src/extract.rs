@@ -1,4 +1,4 @@
-//! The session as an extractor of axum.
+//! The session, and all sessions, as extractors of axum.
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
@@ -6,6 +6,8 @@ use http::request::Parts;
 
 use crate::error::Error;
 use crate::session::Session;
+use crate::sessions::Sessions;
+use crate::slot::SlotRef;
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
@@ -22,6 +24,16 @@ impl<S: Sync> OptionalFromRequestParts<S> for Session {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Option<Self>, Error> {
         let session = Self::load(&parts.extensions).await?;
         Ok((!session.is_new()).then_some(session))
+    }
+}
+
+/// Loads nothing: a handler that takes `Sessions` and no [`Session`] uses no session of its own.
+impl<S: Sync> FromRequestParts<S> for Sessions {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        let around: &SlotRef = parts.extensions.get().ok_or_else(Error::missing_layer)?;
+        Ok(Self::new(around.slot.settings.clone()))
     }
 }
 

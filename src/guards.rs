@@ -38,7 +38,7 @@
 //! seconds. The RFC sends them with a 401, for access tokens. Here it is 403, since clients commonly take a
 //! 401 for the end of the session, which it is not.
 //!
-//! Every one of these answers is `no-store` and varies by `Cookie`: no cache gives it to somebody else, nor
+//! Every one of these answers is `no-store` and varies by what the id travels in: no cache gives it to somebody else, nor
 //! to the same browser after its login.
 //!
 //! # Leading back

@@ -3,18 +3,18 @@
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::carrier::{Carrier, Carriers, Line};
 use crate::settings::Settings;
 use crate::state::{CookieEffect, State};
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
-const VARY_COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
 
 /// What is to be said in the response to a request that asked for its session.
 #[derive(Debug)]
 pub(crate) struct Effects {
-    cookie: Option<HeaderValue>,
+    id: Option<Line>,
     /// For a handler that says nothing about caching.
     caching: Option<HeaderValue>,
     clear_site_data: Option<HeaderValue>,
@@ -22,23 +22,29 @@ pub(crate) struct Effects {
 
 impl Effects {
     pub(crate) fn of(state: &State, settings: &Settings, now: i64) -> Self {
-        let cookie = match &state.cookie {
+        let carriers = &settings.carriers;
+        let id = match &state.cookie {
             CookieEffect::Keep => None,
-            CookieEffect::Remove => Some(settings.cookie.removal()),
+            CookieEffect::Remove => carriers.revoke(state.carrier),
             CookieEffect::Set { id, until } => {
                 let max_age = until.map(|until| {
                     std::time::Duration::from_millis(
                         u64::try_from(until.saturating_sub(now)).unwrap_or(0),
                     )
                 });
-                Some(settings.cookie.set(id, max_age))
+                carriers.tell(state.carrier, id, max_age)
             }
         };
         // Not where a session begins: its cookie would be cleared, too.
         let is_removal = matches!(state.cookie, CookieEffect::Remove);
+        // Caches know that a cookie makes a response somebody's, and nothing of our header.
+        let caching = match state.carrier {
+            Carrier::Cookie => PRIVATE,
+            Carrier::Header => NO_STORE,
+        };
         Self {
-            cookie,
-            caching: state.was_live.then_some(PRIVATE),
+            id,
+            caching: state.was_live.then_some(caching),
             clear_site_data: settings.clear_site_data.clone().filter(|_| is_removal),
         }
     }
@@ -46,64 +52,86 @@ impl Effects {
     /// Of a session that could not be loaded: what is answered then is about this moment.
     pub(crate) fn of_failure() -> Self {
         Self {
-            cookie: None,
+            id: None,
             caching: Some(NO_STORE),
             clear_site_data: None,
         }
     }
 
-    /// Says it: our cookie at most once, and nothing that a shared cache could give to somebody else.
+    /// Says it: our cookie or header at most once, and nothing that a shared cache could give to somebody
+    /// else.
     pub(crate) fn apply(self, headers: &mut HeaderMap, settings: &Settings) {
-        vary_by_cookie(headers);
+        vary(headers, &settings.carriers);
         if let Some(clear) = self.clear_site_data {
             headers.entry(CLEAR_SITE_DATA).or_insert(clear);
         }
-        if let Some(cookie) = self.cookie {
-            remove_own_cookies(headers, settings);
-            headers.append(SET_COOKIE, cookie);
-            headers.insert(CACHE_CONTROL, NO_STORE);
-        } else if let Some(caching) = self.caching
-            && !headers.contains_key(CACHE_CONTROL)
-        {
-            headers.insert(CACHE_CONTROL, caching);
+        match self.id {
+            Some(Line::SetCookie(cookie)) => {
+                remove_own_cookies(headers, &settings.carriers);
+                headers.append(SET_COOKIE, cookie);
+                headers.insert(CACHE_CONTROL, NO_STORE);
+            }
+            Some(Line::Header(name, value)) => {
+                headers.insert(name, value);
+                headers.insert(CACHE_CONTROL, NO_STORE);
+            }
+            None => {
+                if let Some(caching) = self.caching {
+                    headers.entry(CACHE_CONTROL).or_insert(caching);
+                }
+            }
         }
     }
 }
 
 /// Takes out every cookie of our name that was set further in: one survives, ours.
-fn remove_own_cookies(headers: &mut HeaderMap, settings: &Settings) {
-    let is_ours = |line: &HeaderValue| settings.cookie.is_set_by(line);
+fn remove_own_cookies(headers: &mut HeaderMap, carriers: &Carriers) {
+    let is_ours = |line: &HeaderValue| {
+        carriers
+            .cookie()
+            .is_some_and(|cookie| cookie.is_set_by(line))
+    };
     if !headers.get_all(SET_COOKIE).iter().any(is_ours) {
         return;
     }
     let lines: Vec<_> = headers.get_all(SET_COOKIE).iter().cloned().collect();
     headers.remove(SET_COOKIE);
     for line in lines {
-        if !settings.cookie.is_set_by(&line) {
+        if !is_ours(&line) {
             headers.append(SET_COOKIE, line);
         }
     }
 }
 
-/// Adds `Cookie` to `Vary`, unless it says so already.
-fn vary_by_cookie(headers: &mut HeaderMap) {
+/// Names in `Vary` every header that an id is looked for in: which one it was depends on both.
+fn vary(headers: &mut HeaderMap, carriers: &Carriers) {
+    if carriers.cookie().is_some() {
+        vary_by(headers, "Cookie");
+    }
+    if let Some(header) = carriers.header() {
+        vary_by(headers, header.name().as_str());
+    }
+}
+
+/// Adds a name to `Vary`, unless it says so already.
+fn vary_by(headers: &mut HeaderMap, added: &str) {
     let says_so = |line: &HeaderValue| {
         line.as_bytes().split(|&byte| byte == b',').any(|name| {
             let name = name.trim_ascii();
-            name == b"*" || name.eq_ignore_ascii_case(b"cookie")
+            name == b"*" || name.eq_ignore_ascii_case(added.as_bytes())
         })
     };
     if headers.get_all(VARY).iter().any(says_so) {
         return;
     }
     let merged = headers.get(VARY).and_then(|first| {
-        let line = [first.as_bytes(), b", Cookie"].concat();
+        let line = [first.as_bytes(), b", ", added.as_bytes()].concat();
         HeaderValue::from_bytes(&line).ok()
     });
     match (headers.get_mut(VARY), merged) {
         (Some(first), Some(merged)) => *first = merged,
         _ => {
-            headers.append(VARY, VARY_COOKIE);
+            headers.extend(HeaderValue::try_from(added).map(|added| (VARY, added)));
         }
     }
 }
@@ -117,7 +145,7 @@ mod tests {
         for line in lines {
             headers.append(VARY, HeaderValue::from_static(line));
         }
-        vary_by_cookie(&mut headers);
+        vary_by(&mut headers, "Cookie");
         let lines = headers.get_all(VARY).iter();
         lines
             .map(|line| line.to_str().unwrap().to_owned())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use crate::cookie::SessionCookie;
+use crate::carrier::Carriers;
 use crate::service::SessionService;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
@@ -45,9 +45,7 @@ pub struct SessionLayer {
 impl SessionLayer {
     /// A layer with the [defaults](SessionLayerBuilder#defaults), which keeps its sessions in this store.
     pub fn new(store: impl SessionStore) -> Self {
-        let builder = Self::builder(store);
-        let cookie = SessionCookie::default();
-        builder.into_layer(cookie)
+        Self::builder(store).into_layer(Carriers::default())
     }
 
     /// A layer whose settings are chosen before it is built.

@@ -1,7 +1,8 @@
 //! Server-side sessions for axum and tower: hand over your coat, get a ticket.
 //!
 //! The coat, which is the session's data, stays on the server, in a [store]. The ticket, which is a
-//! random session id, goes to the client in a cookie. Add a [`SessionLayer`] to a router, and take a
+//! random session id, goes to the client in a cookie, or to
+//! [programs](SessionLayerBuilder::id_header) in a header. Add a [`SessionLayer`] to a router, and take a
 //! [`Session`] in handlers:
 //!
 //! ```
@@ -46,7 +47,7 @@
 //! # }
 //! ```
 //!
-//! The [guards] say more about pages for users only, about logins that have to be recent, and about the way
+//! How a login lives, and what other libraries call it: [docs::sessions_for_authentication]. The [guards] say more about pages for users only, about logins that have to be recent, and about the way
 //! to the login page and back.
 //!
 //! # What is promised
@@ -76,8 +77,8 @@
 //! 11. **All or nothing.** Changes of data are saved as one write when the response is ready, and not at all
 //!     if the handler panics, is cancelled, or answers 5xx. Logins and endings take effect when they are
 //!     awaited, and no later failure undoes them.
-//! 12. **Cache-safe.** Asking for the session puts `Cookie` into `Vary`, reading a live one makes the
-//!     response `private`, and a response that sets our cookie is `no-store`.
+//! 12. **Cache-safe.** Asking for the session puts `Cookie` into `Vary` (and the header of programs, if there
+//!     is one), reading a live one makes the response `private`, and a response that tells an id is `no-store`.
 //! 13. **Bounded.** Sizes, numbers and times have limits, errors that name them, and
 //!     [settings](SessionLayerBuilder#defaults).
 //!
@@ -114,9 +115,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod calls;
+mod carrier;
 pub mod clock;
 mod commit;
 mod cookie;
+#[cfg(any(doc, doctest))]
+pub mod docs;
 mod error;
 pub mod events;
 #[cfg(feature = "axum")]

@@ -1,9 +1,9 @@
-//! From the cookie of a request to its session.
+//! From what a request brought as its id to its session.
 
 use std::sync::Arc;
 
+use crate::carrier::Carrier;
 use crate::commit::identity::end_copied;
-use crate::cookie::Found;
 use crate::error::Error;
 use crate::events::{EventKind, Refusal, Subject};
 use crate::id::{Handle, SessionId};
@@ -55,15 +55,17 @@ fn outcome(slot: &Slot) -> Option<Result<(), Error>> {
 
 async fn resolve(slot: &Slot) -> Result<State, Error> {
     let settings = &*slot.settings;
-    let found = settings.cookie.find(slot.cookies());
-    if let Some(oddity) = found.oddity() {
-        settings.events.odd_cookies(oddity, settings.cookie.name());
+    let brought = slot.brought();
+    if let Some(oddity) = brought.oddity() {
+        let is_cookie = brought.carrier() == Carrier::Cookie;
+        let cookie = is_cookie.then(|| settings.carriers.name());
+        settings.events.odd_lines(oddity, cookie);
     }
     let now = settings.now();
     let mut opened = (Standing::Absent, Loaded::nothing());
     let mut live = 0_usize;
     let mut copied = Vec::new();
-    for value in found.values() {
+    for value in brought.values() {
         let Some(id) = SessionId::parse(value) else {
             settings.events.malformed_id();
             continue;
@@ -93,13 +95,14 @@ async fn resolve(slot: &Slot) -> Result<State, Error> {
     }
     // Two live sessions under one name: which one is the user's cannot be told, so neither is.
     if live > 1 {
-        settings.events.two_live_sessions(settings.cookie.name());
+        settings.events.two_live_sessions(settings.carriers.name());
         opened = (Standing::Absent, Loaded::nothing());
     }
     let (standing, loaded) = opened;
     let mut state = State::new(standing, loaded, &settings.rules);
     state.loaded_at = now;
-    state.brought_cookie = !matches!(found, Found::None);
+    state.carrier = brought.carrier();
+    state.brought_id = brought.is_some();
     Ok(state)
 }
 
@@ -177,7 +180,14 @@ async fn look_up(slot: &Slot, id: &SessionId, now: i64) -> Result<(Standing, Loa
         Err(error) => return Err(Error::store("the session could not be loaded", error)),
     };
     let subject = Subject::of_record(&id.handle, &record);
-    let verdict = match judge(id, id.secret.digest(), record, now, &settings.rules) {
+    let verdict = match judge(
+        id,
+        id.secret.digest(),
+        slot.carrier(),
+        record,
+        now,
+        &settings.rules,
+    ) {
         Ok(verdict) => verdict,
         Err(error) => {
             let error = StoreError::from(error);
@@ -202,5 +212,6 @@ async fn look_up(slot: &Slot, id: &SessionId, now: i64) -> Result<(Standing, Loa
         Verdict::Expired => nothing(Standing::Absent, Some((EventKind::Expired, subject))),
         Verdict::Reused => nothing(Standing::Absent, Some((EventKind::CopyInUse, subject))),
         Verdict::WrongSecret => refused(Refusal::WrongSecret, subject),
+        Verdict::OtherCarrier => refused(Refusal::OtherCarrier, subject),
     }
 }

@@ -188,12 +188,13 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// The format byte. Formats count up from 1; 0 is what a file of zeros has, which a crash can leave.
-    pub(crate) fn format(&mut self, known: u8) -> Result<(), RecordDecodeError> {
+    /// The format byte, at most `known`. Formats count up from 1; 0 is what a file of zeros has, which a
+    /// crash can leave.
+    pub(crate) fn format(&mut self, known: u8) -> Result<u8, RecordDecodeError> {
         match self.u8()? {
             0 => Err(RecordDecodeError::malformed("it has no format")),
             format if format > known => Err(RecordDecodeError(Problem::NewerFormat(format))),
-            _ => Ok(()),
+            format => Ok(format),
         }
     }
 

@@ -50,6 +50,9 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let outer = request.extensions_mut().remove::<SlotRef>();
+        if let Some(header) = self.settings.carriers.header() {
+            header.mark_sensitive(request.headers_mut());
+        }
         let (slot, guard) = match self.slot_around(outer.as_ref()) {
             Some(slot) => (slot, Guard(None)),
             None => {
@@ -69,17 +72,17 @@ where
 }
 
 impl<S> SessionService<S> {
-    /// The slot of an outer layer that serves this cookie already: then there is one session, the outer
-    /// one's.
+    /// The slot of an outer layer that serves this cookie or header already: then there is one session, the
+    /// outer one's.
     fn slot_around(&self, outer: Option<&SlotRef>) -> Option<Arc<Slot>> {
-        let name = self.settings.cookie.name();
-        let slot = outer?.of_cookie(name)?;
+        let carriers = &self.settings.carriers;
+        let slot = outer?.of_carriers(carriers)?;
         if !self
             .settings
             .warned_of_nesting
             .swap(true, Ordering::Relaxed)
         {
-            notices::layered_twice(name);
+            notices::layered_twice(carriers.name());
         }
         Some(slot.clone())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::to_unix_millis;
 use crate::commit::endings::{end_of_everyone, end_of_user, end_one};
 use crate::error::{Error, ErrorKind};
 use crate::events::EndedBy;
@@ -16,6 +17,8 @@ use self::user_session::list;
 /// The sessions of a layer, for work outside a request: a command line, a websocket, an admin's page.
 ///
 /// Made by [`SessionLayer::sessions`](crate::SessionLayer::sessions). A clone is cheap.
+///
+/// In axum it is an extractor, too, which costs nothing; or keep it in the state of the router.
 #[derive(Clone, Debug)]
 pub struct Sessions {
     settings: Arc<Settings>,
@@ -57,6 +60,34 @@ impl Sessions {
             self.settings.events.ended(EndedBy::App, &handle.into());
         }
         Ok(ended)
+    }
+
+    /// Whether the session of this handle is alive: for a websocket or a stream that goes on after its
+    /// request, and has to end with the session. It takes one call of the store, and is no activity.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails: that says nothing of the session.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), cloakroom::Error> {
+    /// # let layer = cloakroom::SessionLayer::new(cloakroom::store::MemoryStore::new());
+    /// # let session = cloakroom::testing::new_session(&layer);
+    /// session.login("alice").await?;
+    /// let handle = session.handle().unwrap();
+    /// assert!(layer.sessions().is_alive(&handle).await?);
+    /// session.logout().await?;
+    /// assert!(!layer.sessions().is_alive(&handle).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn is_alive(&self, handle: &Handle) -> Result<bool, Error> {
+        let record = self.settings.load(handle).await;
+        let record =
+            record.map_err(|error| Error::store("the session could not be loaded", error))?;
+        let now = self.settings.now();
+        Ok(record.is_some_and(|record| to_unix_millis(record.expires_at) > now))
     }
 
     /// Where a user is logged in, the latest login first. It takes one call of the store, and one more for

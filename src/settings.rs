@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::carrier::Carriers;
 use crate::clock::{Clock, to_unix_millis};
-use crate::cookie::SessionCookie;
 use crate::events::Reporter;
 #[cfg(feature = "axum")]
 use crate::guards::LocalPath;
@@ -18,7 +18,7 @@ use crate::timeouts::Timeouts;
 pub(crate) struct Settings {
     pub(crate) store: Arc<dyn SessionStore>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) cookie: SessionCookie,
+    pub(crate) carriers: Carriers,
     pub(crate) rules: Rules,
     /// Where guards lead browsers.
     #[cfg(feature = "axum")]

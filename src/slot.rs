@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Semaphore;
 
+use crate::carrier::{Brought, Carrier, Carriers};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::state::State;
@@ -28,19 +29,21 @@ impl SlotRef {
         Self { slot, outer }
     }
 
-    /// The slot of the layer with the cookie of this name, if there is one around.
-    pub(crate) fn of_cookie(&self, name: &str) -> Option<&Arc<Slot>> {
-        if self.slot.settings.cookie.name() == name {
+    /// The slot of a layer around that looks for ids where these carriers do, if there is one.
+    pub(crate) fn of_carriers(&self, carriers: &Carriers) -> Option<&Arc<Slot>> {
+        if self.slot.settings.carriers.overlap(carriers) {
             return Some(&self.slot);
         }
-        self.outer.as_ref()?.of_cookie(name)
+        self.outer.as_ref()?.of_carriers(carriers)
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) settings: Arc<Settings>,
-    cookies: CookieHeaders,
+    cookies: Lines,
+    /// Of the layer's header.
+    ids: Lines,
     /// One permit: store calls of one request go one after another.
     gate: Semaphore,
     stage: Mutex<Stage>,
@@ -63,9 +66,11 @@ pub(crate) enum Stage {
 
 impl Slot {
     pub(crate) fn new(settings: Arc<Settings>, headers: &HeaderMap) -> Self {
+        let header = settings.carriers.header();
         Self {
+            ids: header.map_or_else(Lines::default, |header| Lines::of(header.name(), headers)),
             settings,
-            cookies: CookieHeaders::of(headers),
+            cookies: Lines::of(&COOKIE, headers),
             gate: Semaphore::new(1),
             stage: Mutex::new(Stage::Untouched),
         }
@@ -77,12 +82,20 @@ impl Slot {
         let mut state = State::new(Standing::Absent, Loaded::nothing(), &settings.rules);
         state.loaded_at = settings.now();
         let slot = Self::new(settings, &HeaderMap::new());
+        state.carrier = slot.carrier();
         *slot.stage() = Stage::Loaded(state);
         slot
     }
 
-    pub(crate) fn cookies(&self) -> impl Iterator<Item = &HeaderValue> {
-        self.cookies.first.iter().chain(&self.cookies.more)
+    /// What the request brought as its id.
+    pub(crate) fn brought(&self) -> Brought<'_> {
+        let carriers = &self.settings.carriers;
+        carriers.find(self.cookies.iter(), self.ids.iter())
+    }
+
+    /// What the request's id travels in.
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.settings.carriers.of_request(self.ids.iter())
     }
 
     /// The stage, locked. Nothing of the user's runs under the lock, and nothing is awaited.
@@ -164,18 +177,19 @@ impl Drop for Entered {
     }
 }
 
-/// The `Cookie` lines of a request, as they came. A browser sends one, HTTP/2 may split it into many.
+/// The lines of a request that an id may be in, as they came. A browser sends one of `Cookie`, HTTP/2 may
+/// split it into many.
 ///
 /// They print as redacted: an id is among them.
-#[derive(Debug)]
-struct CookieHeaders {
+#[derive(Debug, Default)]
+struct Lines {
     first: Option<HeaderValue>,
     more: Vec<HeaderValue>,
 }
 
-impl CookieHeaders {
-    fn of(headers: &HeaderMap) -> Self {
-        let mut lines = headers.get_all(COOKIE).iter().map(|line| {
+impl Lines {
+    fn of(name: &HeaderName, headers: &HeaderMap) -> Self {
+        let mut lines = headers.get_all(name).iter().map(|line| {
             let mut line = line.clone();
             line.set_sensitive(true);
             line
@@ -184,6 +198,10 @@ impl CookieHeaders {
             first: lines.next(),
             more: lines.collect(),
         }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.first.iter().chain(&self.more)
     }
 }
 
@@ -197,7 +215,7 @@ mod tests {
         for line in ["__Host-Http-id=secret", "a=secret"] {
             headers.append(COOKIE, HeaderValue::from_static(line));
         }
-        let cookies = CookieHeaders::of(&headers);
+        let cookies = Lines::of(&COOKIE, &headers);
         assert_eq!(cookies.more.len(), 1);
         assert!(!format!("{cookies:?}").contains("secret"));
     }

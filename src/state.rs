@@ -4,13 +4,15 @@
 //! [`Plan`](plan::Plan)) comes out. Everything that requests contend for is decided here:
 //!
 //! 1. A record opens to the secret whose digest it holds, or to one that was retired on a schedule and is
-//!    still in its grace; to no other ([`judge`]).
+//!    still in its grace; to no other, and to none that comes by another carrier than it was issued for
+//!    ([`judge`]).
 //! 2. What was loaded live is only ever updated, under the version that was loaded. If the record has moved
 //!    on, it is judged again, and the changes are applied to what it is now.
 //! 3. What has ended, has expired, or no longer opens to our secret takes no changes, and gets no cookie:
 //!    that could push a newer one out of the browser.
 //! 4. Only what was not loaded as a session is created, under a fresh id that this server chose.
 
+use crate::carrier::Carrier;
 use crate::clock::to_unix_millis;
 use crate::error::Error;
 use crate::events::Subject;
@@ -69,6 +71,8 @@ pub(crate) enum Verdict {
     Expired,
     /// The secret was never that of this session, or is long forgotten.
     WrongSecret,
+    /// The id was issued for the cookie and came in the header, or the other way round.
+    OtherCarrier,
     /// The secret was retired by a change of privilege, within the grace period.
     Retired,
     /// The secret was retired by a change of privilege, before the grace period.
@@ -78,7 +82,7 @@ pub(crate) enum Verdict {
     Reused,
 }
 
-/// Whether a record opens to this id now.
+/// Whether a record opens to this id, which came by this carrier, now.
 ///
 /// # Errors
 ///
@@ -86,6 +90,7 @@ pub(crate) enum Verdict {
 pub(crate) fn judge(
     id: &SessionId,
     presented: SecretDigest,
+    carrier: Carrier,
     record: Record,
     now: i64,
     rules: &Rules,
@@ -100,6 +105,9 @@ pub(crate) fn judge(
             None => return Ok(Verdict::WrongSecret),
         }
     };
+    if header.carrier != carrier {
+        return Ok(Verdict::OtherCarrier);
+    }
     if to_unix_millis(record.expires_at) <= now {
         return Ok(Verdict::Expired);
     }
@@ -127,11 +135,13 @@ pub(crate) struct State {
     pub(crate) standing: Standing,
     pub(crate) data: Data,
     pub(crate) wishes: Wishes,
-    /// Whether the request brought a cookie of our name, whatever it was worth.
-    pub(crate) brought_cookie: bool,
+    /// What the request's id travels in, and so do those that it is given.
+    pub(crate) carrier: Carrier,
+    /// Whether the request brought something in place of its id, whatever it was worth.
+    pub(crate) brought_id: bool,
     /// Whether a live session was read: a response to that is private.
     pub(crate) was_live: bool,
-    /// What the response says to the browser.
+    /// What the response says to the client about its id.
     pub(crate) cookie: CookieEffect,
     /// Whether that cookie has the id which the client has anyhow, as of a save before the response: it may
     /// have been retired since, and would then push its successor out of the browser.
@@ -172,11 +182,11 @@ impl Wishes {
     }
 }
 
-/// What a response says to the browser about our cookie.
+/// What a response says to the client about its id, in the cookie or in the header.
 #[derive(Clone, Debug)]
 pub(crate) enum CookieEffect {
     Keep,
-    /// Set it to this id; until this deadline (unix milliseconds), or until the browser ends.
+    /// Set it to this one; a cookie until this deadline (unix milliseconds), or until the browser ends.
     Set {
         id: SessionId,
         until: Option<i64>,
@@ -191,7 +201,8 @@ impl State {
             standing,
             data: Data::new(loaded, rules.max_size),
             wishes: Wishes::default(),
-            brought_cookie: false,
+            carrier: Carrier::default(),
+            brought_id: false,
             cookie: CookieEffect::Keep,
             cookie_may_be_stale: false,
             loaded_at: i64::MIN,
@@ -271,6 +282,7 @@ impl State {
         Job {
             data: self.data.clone(),
             wishes: self.wishes,
+            carrier: self.carrier,
         }
     }
 }
@@ -280,6 +292,8 @@ impl State {
 pub(crate) struct Job {
     pub(crate) data: Data,
     pub(crate) wishes: Wishes,
+    /// What the id of a new session travels in.
+    pub(crate) carrier: Carrier,
 }
 
 impl Job {

@@ -17,7 +17,9 @@ use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Path;
+use axum::http::Request;
 use axum::response::Result;
 use axum::routing::get;
 use cloakroom::clock::{Clock, SystemClock};
@@ -32,7 +34,7 @@ use tokio::sync::MutexGuard;
 
 use self::captured_logs::Log;
 use self::contended_store::ContendedStore;
-use self::http_surface::{Answer, get as get_with, visit};
+use self::http_surface::{Answer, call, get as get_with, visit};
 use self::told::{Seen, Told};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -318,6 +320,7 @@ async fn each_event_of_the_table_is_told_to_the_log_and_to_the_callback() {
     seen.append(&mut lives(&log).await);
     seen.append(&mut ids(&log).await);
     seen.append(&mut cookies(&log).await);
+    seen.append(&mut headers(&log).await);
     seen.append(&mut changes(&log).await);
     seen.append(&mut failures(&log).await);
     seen.append(&mut sweeps(&log).await);
@@ -423,6 +426,23 @@ async fn ids(log: &Log) -> BTreeSet<(String, String)> {
     spoil(&rig, &handle_of(id_of(&spoilt)), 200).await;
     assert_eq!(rig.get("/read", &spoilt).await.status, 503);
     rig.expect_told(&["store_failed"]);
+    rig.seen
+}
+
+async fn headers(log: &Log) -> BTreeSet<(String, String)> {
+    let mut rig = Rig::new(log, |layer| layer.id_header("X-Auth-Token"));
+    let read = async |rig: &Rig, values: &[&str]| {
+        let mut request = Request::get("/read");
+        for value in values {
+            request = request.header("x-auth-token", *value);
+        }
+        call(&rig.app, request.body(Body::empty()).unwrap()).await
+    };
+    let pair = rig.logged_in().await;
+    let answer = read(&rig, &[id_of(&pair)]).await;
+    rig.expect(&["refused: other_carrier"], &answer);
+    let answer = read(&rig, &["a", "b"]).await;
+    rig.expect(&["refused: differing_headers"], &answer);
     rig.seen
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{Extensions, Request};
 use axum::response::Result;
@@ -30,7 +31,7 @@ use tower::Layer;
 
 use self::captured_logs::Log;
 use self::contended_store::ContendedStore;
-use self::http_surface::{Answer, get as get_with, get_over_tcp, serve, visit};
+use self::http_surface::{Answer, call, get as get_with, get_over_tcp, serve, visit};
 
 const DATA: &str = "marker-of-the-data";
 const KEY: &str = "marker-of-the-key";
@@ -519,6 +520,51 @@ async fn a_whole_story_in_sqlite_is_logged_without_a_secret() {
     let store = cloakroom::store::SqliteStore::connect(path).await.unwrap();
     store.migrate().await.unwrap();
     whole_story(Arc::new(store)).await;
+}
+
+/// By the header that is looked at, by one that is not, and by a cookie with the id of a header.
+#[tokio::test]
+async fn the_id_of_a_program_is_logged_nowhere() {
+    let (log, _turn) = log().await;
+    let layer = SessionLayer::builder(MemoryStore::new()).id_header("X-Auth-Token");
+    let app = routes().layer(layer.build().unwrap());
+    let mut secrets = Secrets::with_markers();
+    let send = async |path: &str, lines: &[(&str, &str)]| {
+        let mut request = Request::get(path);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let answer = call(&app, request.body(Body::empty()).unwrap()).await;
+        let told = answer.headers.get("x-auth-token");
+        told.map(|told| told.to_str().unwrap().to_owned())
+    };
+    let mut id = "new".to_owned();
+    for path in ["/login", "/write", "/renew", "/login", "/save", "/read"] {
+        if let Some(told) = send(path, &[("x-auth-token", &id)]).await {
+            secrets.note(&told);
+            id = told;
+        }
+    }
+    for lines in [
+        vec![("x-auth-token", &*id), ("x-auth-token", DATA)],
+        vec![("x-auth-token", DATA)],
+        vec![("authorization", &*format!("Bearer {id}"))],
+        vec![("cookie", &*format!("__Host-Http-id={id}"))],
+    ] {
+        send("/read", &lines).await;
+    }
+    for said in [
+        "came with differing values",
+        "no well-formed id",
+        "or the other way round",
+    ] {
+        log.one(said);
+    }
+    assert_eq!(
+        send("/logout", &[("x-auth-token", &id)]).await.as_deref(),
+        Some("")
+    );
+    log.clear_but_check(&secrets);
 }
 
 #[tokio::test]

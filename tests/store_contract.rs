@@ -113,6 +113,10 @@ mod file {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }
 
 mod sqlite {
@@ -132,4 +136,8 @@ mod sqlite {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }

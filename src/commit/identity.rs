@@ -156,8 +156,7 @@ async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
             // Another try at an ending that failed.
             Standing::EndingFailed(subject, _) => Some(subject.clone()),
             Standing::Absent => {
-                let cookie =
-                    state.brought_cookie || matches!(state.cookie, CookieEffect::Set { .. });
+                let cookie = state.brought_id || matches!(state.cookie, CookieEffect::Set { .. });
                 state.cookie = if cookie {
                     CookieEffect::Remove
                 } else {

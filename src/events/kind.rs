@@ -103,6 +103,11 @@ pub enum Refusal {
     WrongSecret,
     /// There is such a session, and its record cannot be read. It is left in place.
     Undecodable,
+    /// It was issued for the cookie and came in the [header](crate::SessionLayerBuilder::id_header), or the
+    /// other way round.
+    OtherCarrier,
+    /// The [header](crate::SessionLayerBuilder::id_header) came more than once, with differing values.
+    DifferingHeaders,
 }
 
 /// What is the matter with session cookies of one request.
@@ -184,6 +189,8 @@ impl EventKind {
             Self::Refused(Refusal::Unknown) => "unknown",
             Self::Refused(Refusal::WrongSecret) => "wrong_secret",
             Self::Refused(Refusal::Undecodable) => "undecodable",
+            Self::Refused(Refusal::OtherCarrier) => "other_carrier",
+            Self::Refused(Refusal::DifferingHeaders) => "differing_headers",
             Self::DuplicateCookie(DuplicateCookie::SameValue) => "same_value",
             Self::DuplicateCookie(DuplicateCookie::TwoValues) => "two_values",
             Self::DuplicateCookie(DuplicateCookie::TooManyValues) => "too_many_values",
@@ -218,7 +225,9 @@ impl EventKind {
             | Self::WritePanicked
             | Self::StoreFailed
             | Self::SweepFailed => Level::ERROR,
-            Self::Refused(Refusal::WrongSecret)
+            Self::Refused(
+                Refusal::WrongSecret | Refusal::OtherCarrier | Refusal::DifferingHeaders,
+            )
             | Self::CopyInUse
             | Self::DuplicateCookie(_)
             | Self::CookiesOverLimit(_)
@@ -237,11 +246,19 @@ impl EventKind {
             Self::LoggedOut => "a user logged out",
             Self::Ended(_) => "a session was ended",
             Self::Expired => "the session has expired",
-            Self::Refused(Refusal::Malformed) => "a session cookie holds no well-formed id",
+            Self::Refused(Refusal::Malformed) => {
+                "what a request brought as its session id is no well-formed id"
+            }
             Self::Refused(Refusal::Unknown) => "a session id of which there is no session",
             Self::Refused(Refusal::WrongSecret) => "a session id with a wrong secret",
             Self::Refused(Refusal::Undecodable) => {
                 "a session record cannot be decoded; it is left as it is, and is no session"
+            }
+            Self::Refused(Refusal::OtherCarrier) => {
+                "a session id came in the header that was issued for the cookie, or the other way round"
+            }
+            Self::Refused(Refusal::DifferingHeaders) => {
+                "the header of the session id came with differing values, so the request has no session"
             }
             Self::RetiredIdUsed => "a retired session id was used",
             Self::CopyInUse => {

@@ -46,12 +46,12 @@ pub(super) fn callback_panicked(at: EventKind, panics: u64) {
     }
 }
 
-/// A layer lies around itself, or around another with the same cookie.
+/// A layer lies around itself, or around another with the same cookie or header.
 pub(crate) fn layered_twice(cookie: &str) {
     tracing::warn!(
         target: TARGET,
         cookie,
-        "a SessionLayer lies inside another with the same cookie: only the outer one is used"
+        "a SessionLayer lies inside another with the same cookie or header: only the outer one is used"
     );
 }
 

@@ -106,10 +106,10 @@ impl Reporter {
         });
     }
 
-    /// The cookies of a request are not those of one browser.
-    pub(crate) fn odd_cookies(&self, kind: EventKind, cookie: &str) {
+    /// The lines that a request brought its id in are not those of one client.
+    pub(crate) fn odd_lines(&self, kind: EventKind, cookie: Option<&str>) {
         self.report(Event {
-            cookie: Some(cookie),
+            cookie,
             ..Event::new(kind)
         });
     }
@@ -117,7 +117,7 @@ impl Reporter {
     /// Two cookies of one name open two sessions.
     pub(crate) fn two_live_sessions(&self, cookie: &str) {
         let kind = EventKind::DuplicateCookie(DuplicateCookie::TwoSessions);
-        self.odd_cookies(kind, cookie);
+        self.odd_lines(kind, Some(cookie));
     }
 
     /// Staged changes were dropped, since their session is no more.

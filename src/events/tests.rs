@@ -24,6 +24,8 @@ const ALL: &[EventKind] = &[
     EventKind::Refused(Refusal::Unknown),
     EventKind::Refused(Refusal::WrongSecret),
     EventKind::Refused(Refusal::Undecodable),
+    EventKind::Refused(Refusal::OtherCarrier),
+    EventKind::Refused(Refusal::DifferingHeaders),
     EventKind::RetiredIdUsed,
     EventKind::CopyInUse,
     EventKind::DuplicateCookie(DuplicateCookie::SameValue),

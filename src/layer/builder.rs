@@ -5,8 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::{ConfigError, SessionLayer};
+use crate::carrier::{Carriers, IdHeaderOptions};
 use crate::clock::{Clock, SystemClock};
-use crate::cookie::{CookieOptions, SameSite, SessionCookie};
+use crate::cookie::{CookieOptions, SameSite};
 use crate::events::{Event, Reporter, notices};
 #[cfg(feature = "axum")]
 use crate::guards::LocalPath;
@@ -14,6 +15,8 @@ use crate::settings::{Rules, Settings};
 use crate::site_data::SiteData;
 use crate::store::{SessionLimit, SessionStore};
 use crate::timeouts::{Timeouts, millis};
+
+mod carriers;
 
 /// Chooses the settings of a [`SessionLayer`].
 ///
@@ -34,6 +37,7 @@ use crate::timeouts::{Timeouts, millis};
 /// | [`same_site`](Self::same_site) | `Lax` | no cookie with another site's posts |
 /// | `Secure`, `HttpOnly`, `Path=/`, no `Domain` | on | only this host, over HTTPS, out of scripts' reach |
 /// | cookie lifetime | ends with the browser | until [`persistent_cookie`](crate::Session::persistent_cookie) or a login that remembers |
+/// | [`id_header`](Self::id_header), [`authorization_bearer`](Self::authorization_bearer) | none | browsers keep cookies, and scripts cannot read ours |
 /// | `login_page` (feature `axum`) | none | where it is, only the app knows; without one, guards answer 401 and 403 |
 /// | [`clear_site_data_at_logout`](Self::clear_site_data_at_logout) | nothing | it goes beyond the session |
 /// | [`max_cookie_bytes`](Self::max_cookie_bytes) | 64 KiB | more than browsers send |
@@ -64,6 +68,9 @@ pub struct SessionLayerBuilder {
     store: Arc<dyn SessionStore>,
     clock: Arc<dyn Clock>,
     cookie: CookieOptions,
+    without_cookie: bool,
+    id_header: Option<IdHeaderOptions>,
+    two_id_headers: bool,
     timeouts: Timeouts,
     touch_every_read: bool,
     renew_ids_every: Option<Duration>,
@@ -85,6 +92,9 @@ impl SessionLayerBuilder {
             store,
             clock: Arc::new(SystemClock),
             cookie: CookieOptions::default(),
+            without_cookie: false,
+            id_header: None,
+            two_id_headers: false,
             timeouts: Timeouts::default(),
             touch_every_read: false,
             renew_ids_every: None,
@@ -323,7 +333,7 @@ impl SessionLayerBuilder {
     /// at once, each with what to do.
     pub fn build(self) -> Result<SessionLayer, ConfigError> {
         let mut problems = Vec::new();
-        let cookie = self.cookie.build(&mut problems);
+        let carriers = self.carriers(&mut problems);
         problems.extend(self.timeouts.problem());
         self.check_limits(&mut problems);
         self.check_site_data(&mut problems);
@@ -331,15 +341,15 @@ impl SessionLayerBuilder {
         if let Some(Err(problem)) = &self.login_page {
             problems.push(problem.clone());
         }
-        match cookie {
-            Some(cookie) if problems.is_empty() => {
-                if !self.cookie.secure {
-                    notices::insecure_cookie(cookie.name());
-                }
-                Ok(self.into_layer(cookie))
-            }
-            _ => Err(ConfigError { problems }),
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
         }
+        if let Some(cookie) = carriers.cookie()
+            && !self.cookie.secure
+        {
+            notices::insecure_cookie(cookie.name());
+        }
+        Ok(self.into_layer(carriers))
     }
 
     fn check_limits(&self, problems: &mut Vec<String>) {
@@ -410,11 +420,11 @@ impl SessionLayerBuilder {
         }
     }
 
-    pub(super) fn into_layer(self, cookie: SessionCookie) -> SessionLayer {
+    pub(super) fn into_layer(self, carriers: Carriers) -> SessionLayer {
         let settings = Settings {
             store: self.store,
             clock: self.clock,
-            cookie,
+            carriers,
             rules: Rules {
                 timeouts: self.timeouts,
                 touch_every_read: self.touch_every_read,

@@ -1,7 +1,7 @@
 //! What a record's payload holds, and how it is written.
 //!
 //! ```text
-//! format      u8            1
+//! format      u8            1, or 2 if there is a carrier
 //! digest      32 bytes      SHA-256 of the current secret
 //! retired     u8, then each: digest 32 bytes, kind u8, since i64
 //! started     i64           from when the absolute timeout counts
@@ -11,21 +11,27 @@
 //! login       i64           when the user was authenticated; i64::MIN is never
 //! persistent  u8            whether the cookie outlives the browser
 //! label       u8, text      what a login was labelled with; empty is nothing
+//! carrier     u8            in format 2: 0 for the cookie, 1 for the header; in format 1 it is the cookie
 //! entries     to the end, each: key u32, text; value u32, JSON
 //! ```
 //!
 //! Numbers are big-endian, times unix milliseconds. The entries come last and are framed, so that one value
 //! is found and decoded without decoding the others.
+//!
+//! What format 1 can say is written in it, so that nodes which know no other read it in a rolling deploy.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Reader, RecordDecodeError};
+use crate::carrier::Carrier;
 use crate::id::SecretDigest;
 use crate::store::LoginProgress;
 use crate::timeouts::{Timeouts, millis};
 
-const FORMAT: u8 = 1;
+/// The format in which ids travel in cookies.
+const COOKIES_ONLY: u8 = 1;
+const WITH_CARRIER: u8 = 2;
 const NEVER: i64 = i64::MIN;
 
 /// How many retired secrets a session remembers.
@@ -49,6 +55,8 @@ pub(crate) struct Header {
     pub(crate) persistent_cookie: bool,
     /// What the login was labelled with.
     pub(crate) label: Option<Arc<str>>,
+    /// What its ids travel in.
+    pub(crate) carrier: Carrier,
 }
 
 /// A secret that was replaced.
@@ -87,7 +95,10 @@ impl Header {
     /// The bytes of this header, with room for `capacity` bytes of entries.
     pub(crate) fn encode(&self, capacity: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_size() + capacity);
-        bytes.push(FORMAT);
+        bytes.push(match self.carrier {
+            Carrier::Cookie => COOKIES_ONLY,
+            Carrier::Header => WITH_CARRIER,
+        });
         bytes.extend(self.secret.as_bytes());
         bytes.push(self.retired.len() as u8);
         for retired in &self.retired {
@@ -114,13 +125,16 @@ impl Header {
         let label = self.label.as_deref().unwrap_or_default();
         bytes.push(label.len() as u8);
         bytes.extend(label.as_bytes());
+        if self.carrier == Carrier::Header {
+            bytes.push(1);
+        }
         bytes
     }
 
     /// The header at the front of a payload, and where its entries begin.
     pub(crate) fn decode(payload: &[u8]) -> Result<(Self, usize), RecordDecodeError> {
         let mut reader = Reader(payload);
-        reader.format(FORMAT)?;
+        let format = reader.format(WITH_CARRIER)?;
         let secret = SecretDigest::from_bytes(reader.array()?);
         let retired = (0..reader.u8()?)
             .map(|_| decode_retired(&mut reader))
@@ -139,6 +153,10 @@ impl Header {
             0 => None,
             length => Some(reader.text(usize::from(length))?.into()),
         };
+        let carrier = match format {
+            COOKIES_ONLY => Carrier::Cookie,
+            _ => decode_carrier(reader.u8()?)?,
+        };
         let header = Self {
             secret,
             retired,
@@ -148,6 +166,7 @@ impl Header {
             authenticated_at,
             persistent_cookie,
             label,
+            carrier,
         };
         Ok((header, payload.len() - reader.0.len()))
     }
@@ -155,7 +174,8 @@ impl Header {
     fn encoded_size(&self) -> usize {
         const RETIRED: usize = SecretDigest::BYTES + 1 + 8;
         let label = self.label.as_ref().map_or(0, |label| label.len());
-        1 + SecretDigest::BYTES + 1 + self.retired.len() * RETIRED + 5 * 8 + 1 + 1 + label
+        let carrier = usize::from(self.carrier == Carrier::Header);
+        1 + SecretDigest::BYTES + 1 + self.retired.len() * RETIRED + 5 * 8 + 1 + 1 + label + carrier
     }
 }
 
@@ -174,6 +194,14 @@ fn decode_retired(reader: &mut Reader<'_>) -> Result<RetiredSecret, RecordDecode
         }
     };
     Ok(RetiredSecret { digest, retirement })
+}
+
+fn decode_carrier(carrier: u8) -> Result<Carrier, RecordDecodeError> {
+    match carrier {
+        0 => Ok(Carrier::Cookie),
+        1 => Ok(Carrier::Header),
+        _ => Err(RecordDecodeError::malformed("there is no such carrier")),
+    }
 }
 
 fn decode_duration(millis: i64) -> Result<Duration, RecordDecodeError> {
@@ -261,6 +289,7 @@ mod tests {
             authenticated_at: Some(1_700_000_000_002),
             persistent_cookie: true,
             label: Some("Firefox on Linux".into()),
+            carrier: Carrier::Header,
         }
     }
 
@@ -271,6 +300,7 @@ mod tests {
             authenticated_at: None,
             persistent_cookie: false,
             label: None,
+            carrier: Carrier::Cookie,
             ..full()
         }
     }
@@ -292,6 +322,7 @@ mod tests {
             assert_eq!(back.authenticated_at, header.authenticated_at);
             assert_eq!(back.persistent_cookie, header.persistent_cookie);
             assert_eq!(back.label, header.label);
+            assert_eq!(back.carrier, header.carrier);
         }
     }
 
@@ -306,8 +337,33 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_from_garbage() {
         let mut bytes = full().encode(0);
-        bytes[0] = FORMAT + 1;
+        bytes[0] = WITH_CARRIER + 1;
         assert!(Header::decode(&bytes).unwrap_err().is_newer_format());
+    }
+
+    #[test]
+    fn what_the_first_format_can_say_is_written_in_it_to_the_byte() {
+        let bytes = bare().encode(0);
+        let expected = [
+            &[1][..],
+            &[1; 32],
+            &[0],
+            &1_700_000_000_000_i64.to_be_bytes(),
+            &1_700_000_000_001_i64.to_be_bytes(),
+            &[0; 8],
+            &(30 * 24 * 60 * 60 * 1_000_i64).to_be_bytes(),
+            &i64::MIN.to_be_bytes(),
+            &[0, 0],
+        ];
+        assert_eq!(bytes, expected.concat());
+    }
+
+    #[test]
+    fn an_unknown_carrier_is_an_error_and_not_the_cookie() {
+        let mut bytes = full().encode(0);
+        *bytes.last_mut().unwrap() = 2;
+        let error = Header::decode(&bytes).unwrap_err();
+        assert_eq!(error.to_string(), "there is no such carrier");
     }
 
     #[test]

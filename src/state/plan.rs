@@ -336,6 +336,7 @@ impl Draft {
                 authenticated_at: None,
                 persistent_cookie: job.wishes.persistent_cookie,
                 label: None,
+                carrier: job.carrier,
             },
             id,
         }

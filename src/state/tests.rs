@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::data::{Loaded, Replay};
 use super::plan::{Dropped, Importance, LoginPlan, Plan, Write, is_idle, plan, plan_login};
 use super::{CookieEffect, Live, Standing, State, Verdict, judge};
+use crate::carrier::Carrier;
 use crate::clock::{from_unix_millis, to_unix_millis};
 use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
@@ -21,6 +22,7 @@ use crate::record::{Record, Version};
 use crate::settings::Rules;
 use crate::timeouts::Timeouts;
 
+mod carried;
 mod combined;
 mod idle;
 mod judged;
@@ -91,6 +93,7 @@ fn live() -> Request {
         authenticated_at: None,
         persistent_cookie: false,
         label: None,
+        carrier: Carrier::Cookie,
     };
     let record = Record {
         version: Version::from_u64(1),
@@ -146,6 +149,16 @@ impl Request {
             state: State::new(Standing::Live(live), loaded, &self.rules),
             rules: self.rules,
         }
+    }
+
+    /// The request's id is to travel in the header.
+    fn by_header(self) -> Self {
+        let mut request = match self.state.live() {
+            Some(_) => self.edit(|live| live.header.carrier = Carrier::Header),
+            None => self,
+        };
+        request.state.carrier = Carrier::Header;
+        request
     }
 
     fn with_user(self, user_id: &str) -> Self {
@@ -365,6 +378,10 @@ fn check(before: &State, write: &Write) {
                 .any(|one| one.digest == live.presented)
     );
     assert_eq!(live.id.secret.digest(), live.presented);
+    let carrier = before
+        .live()
+        .map_or(before.carrier, |live| live.header.carrier);
+    assert_eq!(header.carrier, carrier, "a session keeps its carrier");
     if let Some(before) = before.live() {
         assert_ne!(record.version, before.record.version);
     }

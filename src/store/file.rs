@@ -1,44 +1,52 @@
-//! Sessions in files, one a session.
+//! Sessions in files, one a session, and one a user.
 //!
 //! ```text
 //! root/                    what FileStore::open is given
-//!   locks/ab.lock          256 of them, and open.lock; never deleted
+//!   locks/ab.lock          256 of them, everyone.lock and open.lock; never deleted
 //!   ab/c/abcd….session     the record of the handle abcd…
-//!   ab/c/abcd….tmp         the same on its way to its name
+//!   ab/c/abcd….user        the list and the mark of the user whose id has the SHA-256 abcd…
+//!   ab/c/abcd….tmp         one of these on its way to its name
+//!   everyone.mark          everyone's mark, if there was one
 //! ```
 //!
 //! 1. A write goes into the temporary file, is synced to the disk, and renamed over the old file; then the
 //!    directory is synced. So a file is whole whenever the process or the machine dies, and what was
 //!    acknowledged is on the disk.
-//! 2. Whoever changes anything holds the lock of the handle's first byte: a lock of the operating system
+//! 2. Whoever changes anything holds the lock of its first byte: a lock of the operating system
 //!    on a file of its own, since the session's file is another one after each write. It excludes other
-//!    processes, and ends with the process that holds it. Reading takes no lock.
+//!    processes, and ends with the process that holds it. Reading a record takes no lock. Nobody holds two
+//!    of these locks at once.
 //! 3. Within a store, callers queue for that lock without a thread: at most one thread a lock waits.
 //! 4. What a crash left is deleted by the next sweep, under the lock.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, Semaphore};
 
-use self::folder::{Folder, SHARDS, shard_of};
+use self::folder::{Folder, SHARDS};
+use self::key::Key;
 use self::lock::Caller;
 use self::shard::{LockedShard, SyncedDirectories};
-use self::sweep::BATCH;
+use self::sweep::{BATCH, Swept};
 use super::{Handle, Outcome, Record, SWEEP_GRACE, SessionStore, StoreError, UserIndex, Version};
 use crate::clock::to_unix_millis;
 
+mod builder;
 mod folder;
 mod frame;
+mod key;
+mod lists;
 mod lock;
 mod shard;
 mod sweep;
+mod users;
+
+pub use self::builder::FileStoreBuilder;
 
 /// Keeps sessions in a folder, one file a session.
 ///
@@ -68,6 +76,16 @@ mod sweep;
 /// Windows), so the folder should be on a local disk: a network file system is as safe as its locks and
 /// its renames are. Do not delete the folder `locks` while a process uses the store. To delete all
 /// sessions, delete the directories of two digits.
+///
+/// # Sessions by user
+///
+/// The list of a user, and the mark that ends their sessions, are one file more, named by the SHA-256 of
+/// the user's id, beside the sessions' files and under the same locks. A login, and each ending of a user's
+/// session, writes it anew: 23 bytes and 33 for each session on it, synced as a record is. It is swept once
+/// its last entry and its mark have expired. A torn one is an error of the kind
+/// [`Undecodable`](super::StoreErrorKind::Undecodable) that names the path: that user cannot log in until
+/// it is repaired or deleted. Ending everyone's sessions ends those of all other users, and then fails with
+/// that error.
 ///
 /// # Limits
 ///
@@ -132,8 +150,7 @@ impl FileStore {
     /// A store in this folder, with settings.
     ///
     /// ```
-    /// use std::time::Duration;
-    ///
+    ///     ///
     /// use cloakroom::store::FileStore;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
@@ -149,12 +166,7 @@ impl FileStore {
     /// # }
     /// ```
     pub fn builder(path: impl Into<PathBuf>) -> FileStoreBuilder {
-        FileStoreBuilder {
-            path: path.into(),
-            sync: true,
-            lock_timeout: FileStoreBuilder::LOCK_TIMEOUT,
-            max_concurrency: FileStoreBuilder::MAX_CONCURRENCY,
-        }
+        FileStoreBuilder::new(path.into())
     }
 
     /// The folder, as an absolute path.
@@ -216,15 +228,20 @@ impl FileStore {
                 self.change(shard, move |shard| shard.sweep_leftovers(&temporary))
                     .await?;
             }
+            for batch in found.lists.chunks(BATCH) {
+                let batch = batch.to_vec();
+                let swept = self
+                    .change(shard, move |shard| shard.sweep_lists(&batch, cutoff))
+                    .await?;
+                tally.add(swept);
+            }
             for batch in found.expired.chunks(BATCH) {
                 let batch = batch.to_vec();
                 let room = limit - tally.deleted;
                 let swept = self
                     .change(shard, move |shard| shard.sweep(&batch, cutoff, room))
                     .await?;
-                tally.deleted += swept.deleted;
-                tally.unreadable += swept.unreadable;
-                tally.example = tally.example.take().or(swept.example);
+                tally.add(swept);
                 if tally.deleted == limit {
                     return Ok(());
                 }
@@ -240,6 +257,18 @@ struct Tally {
     deleted: usize,
     unreadable: usize,
     example: Option<StoreError>,
+}
+
+impl Tally {
+    fn add(&mut self, swept: Swept) {
+        self.deleted += swept.deleted;
+        self.unreadable += swept.unreadable;
+        self.example = self.example.take().or(swept.example);
+    }
+}
+
+fn shard_of(handle: &Handle) -> u8 {
+    Key::from(handle).shard()
 }
 
 #[async_trait]
@@ -323,7 +352,7 @@ impl SessionStore for FileStore {
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {
-        None
+        Some(self)
     }
 }
 
@@ -334,80 +363,6 @@ impl fmt::Debug for FileStore {
             .field("path", &self.path())
             .field("sync", &self.0.folder.syncs())
             .finish_non_exhaustive()
-    }
-}
-
-/// The settings of a [`FileStore`], made by [`FileStore::builder`].
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until it is opened"]
-pub struct FileStoreBuilder {
-    path: PathBuf,
-    sync: bool,
-    lock_timeout: Duration,
-    max_concurrency: NonZeroUsize,
-}
-
-impl FileStoreBuilder {
-    const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-    /// A fraction of tokio's 512 blocking threads, so that a slow disk leaves the others to the app.
-    const MAX_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-
-    /// Leaves it to the operating system when files reach the disk. By default each write and each
-    /// deletion is on the disk before it is acknowledged.
-    ///
-    /// Much faster, and safe if the process dies; but if the machine does, sessions of the last seconds
-    /// may be lost, and those that had ended in them may be back.
-    pub fn without_sync(self) -> Self {
-        Self {
-            sync: false,
-            ..self
-        }
-    }
-
-    /// How long a change waits for a lock that another process holds before it fails with the kind
-    /// [`TimedOut`](super::StoreErrorKind::TimedOut). 5 seconds by default.
-    ///
-    /// A lock is held for a few operations on files, so this is for a process that hangs, or a disk.
-    pub fn lock_timeout(self, timeout: Duration) -> Self {
-        Self {
-            lock_timeout: timeout,
-            ..self
-        }
-    }
-
-    /// How many threads of tokio's blocking pool work for this store at a time. 64 by default; further
-    /// calls wait without a thread.
-    pub fn max_concurrency(self, threads: NonZeroUsize) -> Self {
-        Self {
-            max_concurrency: threads,
-            ..self
-        }
-    }
-
-    /// Opens the store. Makes the folder if it is missing, missing parents included, and tries whether it
-    /// can be written.
-    ///
-    /// # Errors
-    ///
-    /// If the folder cannot be made or written; the error names the path.
-    pub async fn open(self) -> Result<FileStore, StoreError> {
-        let permits = Semaphore::new(self.max_concurrency.get().min(Semaphore::MAX_PERMITS));
-        let (folder, others_can_write) = blocking(move |caller| {
-            let folder = Folder::open(&self.path, self.sync, self.lock_timeout, caller)?;
-            let others_can_write = folder.others_can_write()?;
-            Ok((folder, others_can_write))
-        })
-        .await?;
-        if others_can_write {
-            crate::events::notices::folder_writable_by_others(folder.root());
-        }
-        Ok(FileStore(Arc::new(Inner {
-            folder,
-            shards: (0..SHARDS).map(|_| Arc::default()).collect(),
-            permits: Arc::new(permits),
-            sweep_from: AtomicU8::new(0),
-        })))
     }
 }
 

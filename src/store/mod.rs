@@ -50,6 +50,8 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod user_index;
+#[cfg(any(feature = "file", feature = "memory"))]
+mod user_list;
 
 pub use async_trait::async_trait;
 pub use time::OffsetDateTime;

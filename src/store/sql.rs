@@ -11,6 +11,7 @@ use crate::clock::{from_unix_millis, to_unix_millis};
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod dialect;
+pub(super) mod index;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod pool;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

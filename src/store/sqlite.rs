@@ -14,10 +14,11 @@ use sqlx::{Row, Sqlite, TypeInfo, ValueRef};
 use time::OffsetDateTime;
 
 use self::statements::Statements;
-use super::sql::{self, InvalidTableName, TableName};
+use super::sql::{self, InvalidTableName, TableName, index as user_index};
 use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait};
 use crate::clock::to_unix_millis;
 
+mod index;
 mod migrate;
 mod statements;
 
@@ -41,8 +42,22 @@ mod tests;
 /// ```
 ///
 /// A clone shares the pool. Every operation changes what it changes by one statement, which commits by
-/// itself; so none is half done when its future is dropped, and none meets `SQLITE_BUSY_SNAPSHOT`, for which
-/// no busy timeout would help. Statements are prepared once for each connection.
+/// itself, or in a transaction that has the write lock from its beginning; so none is half done when its
+/// future is dropped, and none meets `SQLITE_BUSY_SNAPSHOT`, for which no busy timeout would help. Statements
+/// are prepared once for each connection.
+///
+/// # Tables
+///
+/// [`migrate`](Self::migrate) makes three:
+///
+/// - `cloakroom_sessions` has a row for each session.
+/// - `cloakroom_sessions_links` has a row for each session of a user, until the session's absolute timeout:
+///   a login writes one more row, and a logout deletes it. A session of nobody costs nothing there.
+/// - `cloakroom_sessions_marks` has a row for each user whose sessions were all ended within 24 hours, and one
+///   if everyone's were.
+///
+/// What is of no use any more there is deleted by a [`Sweeper`](crate::Sweeper), together with the sessions
+/// that expired. User ids are BLOBs in the last two.
 ///
 /// # Your own pool
 ///
@@ -131,8 +146,8 @@ impl SqliteStore {
         Ok(Self::new(pool))
     }
 
-    /// Keeps sessions in a table of another name: 1 to 48 ASCII letters, digits and underscores. The
-    /// indexes are named after it.
+    /// Keeps sessions in a table of another name: 1 to 48 ASCII letters, digits and underscores. The other
+    /// tables and the indexes are named after it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -191,6 +206,30 @@ impl SqliteStore {
             .await
             .map(|result| result.rows_affected())
             .map_err(|error| failed(doing, error))
+    }
+
+    /// Deletes up to `limit` entries and as many marks that are of no use any more. A session has one entry at
+    /// most, and a login leaves one mark at most: so a sweep, which calls again while there are sessions to
+    /// delete, gets on with them as fast.
+    async fn delete_expired_entries(
+        &self,
+        doing: &str,
+        now: OffsetDateTime,
+        limit: usize,
+    ) -> Result<(), StoreError> {
+        for (statement, until) in [
+            (&self.statements.delete_expired_links, sql::swept_until(now)),
+            (
+                &self.statements.delete_old_marks,
+                user_index::marks_swept_until(now),
+            ),
+        ] {
+            let query = sqlx::query(statement.clone())
+                .bind(until)
+                .bind(sql::limit(limit));
+            self.execute(doing, query).await?;
+        }
+        Ok(())
     }
 
     /// Why an `update` or a `touch` changed nothing.
@@ -298,17 +337,17 @@ impl SessionStore for SqliteStore {
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
+        const DOING: &str = "delete expired sessions from SQLite";
         let query = sqlx::query(self.statements.delete_expired.clone())
             .bind(sql::swept_until(now))
             .bind(sql::limit(limit));
-        let deleted = self
-            .execute("delete expired sessions from SQLite", query)
-            .await?;
+        let deleted = self.execute(DOING, query).await?;
+        self.delete_expired_entries(DOING, now, limit).await?;
         Ok(sql::count(deleted))
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {
-        None
+        Some(self)
     }
 }
 

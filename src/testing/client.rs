@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use cookie::Cookie;
 use http::header::{CONTENT_TYPE, COOKIE, HOST, HeaderValue, SET_COOKIE};
-use http::{Method, Request, Response};
+use http::{HeaderName, Method, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower_service::Service;
@@ -111,6 +111,44 @@ impl<S, B> TestClient<S, B> {
     /// they do in a browser.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sends with each request what this header had in the last response that had it, and `first` before
+    /// that: as a program does that gets its session's id in an
+    /// [`id_header`](crate::SessionLayerBuilder::id_header), and not in a cookie.
+    ///
+    /// # Panics
+    ///
+    /// If they are no name or no value of a header.
+    ///
+    /// ```
+    /// use axum::{Router, response::Result, routing::get};
+    /// use cloakroom::testing::TestClient;
+    /// use cloakroom::{Session, SessionLayer, store::MemoryStore};
+    ///
+    /// async fn visits(session: Session) -> Result<String> {
+    ///     Ok(session.update("visits", |n: &mut u64| *n += 1)?.to_string())
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), cloakroom::ConfigError> {
+    /// let sessions = SessionLayer::builder(MemoryStore::new()).id_header("X-Auth-Token").build()?;
+    /// let app = Router::new().route("/", get(visits)).layer(sessions);
+    /// let program = TestClient::new(app).sends_back("X-Auth-Token", "new");
+    /// assert_eq!(program.get("/").await.text(), "1");
+    /// assert_eq!(program.get("/").await.text(), "2");
+    /// # Ok(()) }
+    /// ```
+    pub fn sends_back(
+        self,
+        header: impl TryInto<HeaderName, Error: fmt::Debug>,
+        first: &str,
+    ) -> Self {
+        match (header.try_into(), HeaderValue::try_from(first)) {
+            (Ok(name), Ok(value)) => lock(&self.jar).sent_back = Some((name, value)),
+            (Err(error), _) => panic!("this is not the name of a header: {error:?}"),
+            (_, Err(error)) => panic!("{first:?} is no value of a header: {error}"),
+        }
         self
     }
 
@@ -247,6 +285,7 @@ impl<S, B> TestClient<S, B> {
         let (parts, body) = response.into_parts();
         // As a browser does, with the headers, and not after the body.
         lock(&self.jar).store_all(parts.headers.get_all(SET_COOKIE), &path, self.clock.now());
+        lock(&self.jar).keep_sent_back(&parts.headers);
         let body = match body.collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) => panic!("the body of the response broke off: {error:?}"),
@@ -262,6 +301,9 @@ impl<S, B> TestClient<S, B> {
         let headers = request.headers_mut();
         if !headers.contains_key(HOST) {
             headers.insert(HOST, HeaderValue::from_static(TEST_HOST));
+        }
+        if let Some((name, value)) = &lock(&self.jar).sent_back {
+            headers.entry(name).or_insert_with(|| value.clone());
         }
         if headers.contains_key(COOKIE) {
             return;

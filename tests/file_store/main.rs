@@ -25,6 +25,7 @@ mod disk;
 mod failures;
 mod processes;
 mod sweeps;
+mod users;
 
 const HOUR: i64 = 3_600_000;
 /// Expired long ago, at `NOW`.

@@ -4,12 +4,17 @@ use super::*;
 
 /// The verdict in words.
 pub(super) fn verdict(record: &Record, secret: u64, now: i64, rules: &Rules) -> String {
+    verdict_by(Carrier::Cookie, record, secret, now, rules)
+}
+
+fn verdict_by(carrier: Carrier, record: &Record, secret: u64, now: i64, rules: &Rules) -> String {
     let id = id(secret);
-    match judge(&id, id.secret.digest(), record.clone(), now, rules) {
+    match judge(&id, id.secret.digest(), carrier, record.clone(), now, rules) {
         Ok(Verdict::Live(live, _)) if live.is_current => "live".into(),
         Ok(Verdict::Live(..)) => "live, retired".into(),
         Ok(Verdict::Expired) => "expired".into(),
         Ok(Verdict::WrongSecret) => "wrong secret".into(),
+        Ok(Verdict::OtherCarrier) => "other carrier".into(),
         Ok(Verdict::Retired) => "retired".into(),
         Ok(Verdict::LongRetired) => "long retired".into(),
         Ok(Verdict::Reused) => "reused".into(),
@@ -110,6 +115,36 @@ fn a_secret_of_another_session_opens_nothing() {
     }
 }
 
+/// Neither as if it worked, nor as if it were known in any other way: a copy that comes by another carrier
+/// must not end the session.
+#[test]
+fn an_id_that_comes_by_another_carrier_opens_nothing_whatever_it_is_worth() {
+    use Carrier::{Cookie, Header};
+    use Retirement::{Privileged, Routine, Superseded};
+    for (name, request) in [
+        ("current", live()),
+        ("expired", live().expires(0)),
+        ("routine", live().under_retired(Routine)),
+        (
+            "superseded",
+            live().under_retired(Superseded { at: at(-GRACE) }),
+        ),
+        ("privileged", live().under_retired(Privileged { at: at(0) })),
+    ] {
+        let in_header = record(&request.edit(|live| live.header.carrier = Header));
+        let verdict = verdict_by(Cookie, &in_header, OURS, at(0), &rules());
+        assert_eq!(verdict, "other carrier", "{name}");
+    }
+    let in_header = record(&live().edit(|live| live.header.carrier = Header));
+    let in_cookie = record(&live());
+    let verdict = |carrier, record| verdict_by(carrier, record, OURS, at(0), &rules());
+    assert_eq!(verdict(Header, &in_header), "live");
+    assert_eq!(verdict(Header, &in_cookie), "other carrier");
+    // Nobody learns the carrier of a session without an id of it.
+    let stranger = verdict_by(Cookie, &in_header, 99, at(0), &rules());
+    assert_eq!(stranger, "wrong secret");
+}
+
 #[test]
 fn each_secret_of_the_list_is_judged_by_its_own_retirement() {
     let request = live()
@@ -148,7 +183,15 @@ fn a_live_session_is_what_its_record_says() {
     let request = live().with_user("alice").with_label("Firefox");
     let record = record(&request);
     let id = id(OURS);
-    let verdict = judge(&id, id.secret.digest(), record.clone(), at(0), &rules()).unwrap();
+    let verdict = judge(
+        &id,
+        id.secret.digest(),
+        Carrier::Cookie,
+        record.clone(),
+        at(0),
+        &rules(),
+    )
+    .unwrap();
     let Verdict::Live(live, loaded) = verdict else {
         panic!("{verdict:?}");
     };
@@ -180,7 +223,7 @@ fn a_payload_that_cannot_be_read_is_an_error_and_no_session() {
         judged(&with(|payload| payload[0] = 0), OURS, 0),
         "it has no format"
     );
-    let newer = with(|payload| payload[0] = 2);
+    let newer = with(|payload| payload[0] = 3);
     // Whether a newer record opens to this secret cannot be told, expired or not.
     for (secret, millis) in [(OURS, 0), (OURS, 16_000), (99, 0)] {
         assert_eq!(judged(&newer, secret, millis), "newer format");

@@ -77,7 +77,7 @@ impl World {
             return nothing(Standing::Absent);
         }
         let digest = id.secret.digest();
-        match judge(id, digest, record, self.now, &self.rules).unwrap() {
+        match judge(id, digest, Carrier::Cookie, record, self.now, &self.rules).unwrap() {
             Verdict::Live(live, loaded) => {
                 assert!(
                     !self.dead.contains(digest.as_bytes()),
@@ -138,6 +138,7 @@ impl World {
             Job {
                 data: open.state.data,
                 wishes: open.state.wishes,
+                carrier: open.state.carrier,
             },
         );
         if let Standing::Live(live) = &standing

@@ -1,20 +1,18 @@
 //! The folder on disk: its layout, and each step on it. Everything here blocks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, DirEntry, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use time::OffsetDateTime;
-
 use super::frame;
+use super::key::{Key, UserKey};
 use super::lock::{self, Caller};
-use crate::clock::to_unix_millis;
 use crate::id::Handle;
-use crate::record::Record;
+use crate::record::{Record, RecordDecodeError};
 use crate::store::{StoreError, StoreErrorKind};
 
-/// Directories on the first level, and so lock files: one for each first byte of a handle.
+/// Directories on the first level, and so lock files: one for each first byte of a key.
 pub(super) const SHARDS: usize = 256;
 
 /// Directories on the second level, in each of the first: one for each digit.
@@ -24,6 +22,7 @@ pub(super) const SHARDS: usize = 256;
 pub(super) const DIRECTORIES: u8 = 16;
 
 const SESSION: &str = "session";
+const USER: &str = "user";
 const TEMPORARY: &str = "tmp";
 
 /// The folder of a store.
@@ -39,9 +38,11 @@ pub(super) struct Folder {
 pub(super) enum Named {
     /// The record of this handle.
     Record(Handle),
-    /// A record of this handle on its way to its name. Without the lock it may be one that is being
-    /// written; under it, it is what a crash left.
-    Temporary(Handle),
+    /// The list of this user.
+    List(UserKey),
+    /// One of these on its way to its name. Without the lock it may be one that is being written; under
+    /// it, it is what a crash left.
+    Temporary(Key),
 }
 
 impl Folder {
@@ -92,19 +93,28 @@ impl Folder {
 
     /// The record of this handle. Takes no lock: a rename replaces a file wholly or not at all.
     pub(super) fn read(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
-        let path = self.session(handle);
-        let bytes = match fs::read(&path) {
+        self.read_file(&self.file(handle), "session", frame::decode)
+    }
+
+    /// What stands in a file of this kind, if there is one.
+    pub(super) fn read_file<T>(
+        &self,
+        path: &Path,
+        kind: &str,
+        decode: impl FnOnce(&[u8]) -> Result<T, RecordDecodeError>,
+    ) -> Result<Option<T>, StoreError> {
+        let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.check_presence()?;
                 return Ok(None);
             }
-            Err(error) => return Err(failed("read", &path, error)),
+            Err(error) => return Err(failed("read", path, error)),
         };
-        match frame::decode(&bytes) {
-            Ok(record) => Ok(Some(record)),
+        match decode(&bytes) {
+            Ok(content) => Ok(Some(content)),
             Err(error) => Err(StoreError::from(error).with_message(format!(
-                "the session file {} cannot be decoded",
+                "the {kind} file {} cannot be decoded",
                 path.display()
             ))),
         }
@@ -128,20 +138,49 @@ impl Folder {
         self.root.join(format!("{shard:02x}"))
     }
 
-    pub(super) fn directory_of(&self, handle: &Handle) -> PathBuf {
-        self.directory(shard_of(handle), digit_of(handle))
+    pub(super) fn directory_of(&self, key: impl Into<Key>) -> PathBuf {
+        let key = key.into();
+        self.directory(key.shard(), key.digit())
     }
 
-    pub(super) fn session(&self, handle: &Handle) -> PathBuf {
-        self.directory_of(handle)
-            .join(format!("{handle}.{SESSION}"))
+    pub(super) fn file(&self, key: impl Into<Key>) -> PathBuf {
+        let key = key.into();
+        let ending = match key {
+            Key::Session(_) => SESSION,
+            Key::User(_) => USER,
+        };
+        self.directory_of(key).join(format!("{key}.{ending}"))
     }
 
-    /// One name for each handle, so that a crash can leave at most one file. Only the holder of the lock
+    /// One name for each key, so that a crash can leave at most one file. Only the holder of the lock
     /// writes it.
-    pub(super) fn temporary(&self, handle: &Handle) -> PathBuf {
-        self.directory_of(handle)
-            .join(format!("{handle}.{TEMPORARY}"))
+    pub(super) fn temporary(&self, key: impl Into<Key>) -> PathBuf {
+        let key = key.into();
+        self.directory_of(key).join(format!("{key}.{TEMPORARY}"))
+    }
+
+    /// What of the store lies in this directory, which need not be there.
+    pub(super) fn entries(
+        &self,
+        shard: u8,
+        digit: u8,
+    ) -> Result<Vec<(Named, DirEntry)>, StoreError> {
+        let directory = self.directory(shard, digit);
+        let unlistable = |error| failed("list", &directory, error);
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unlistable(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(unlistable)?;
+            let name = entry.file_name();
+            if let Some(named) = name.to_str().and_then(|name| named(name, shard, digit)) {
+                found.push((named, entry));
+            }
+        }
+        Ok(found)
     }
 
     pub(super) fn locks(&self) -> PathBuf {
@@ -189,14 +228,34 @@ impl Folder {
         Ok(())
     }
 
+    /// Has this content in the file of this path, wholly or not at all. The directory is still to be synced.
+    pub(super) fn replace(
+        &self,
+        path: &Path,
+        temporary: &Path,
+        content: &[u8],
+        of_use_until: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let written = self
+            .write_new(temporary, content, of_use_until)
+            .and_then(|()| {
+                fs::rename(temporary, path).map_err(|error| failed("replace", path, error))
+            });
+        if written.is_err() {
+            // The first failure is the one to report; what cannot be removed now, a sweep removes.
+            let _ = fs::remove_file(temporary);
+        }
+        written
+    }
+
     /// Writes a file that must be new; one that is there already is a leftover of a crash, and is removed.
     ///
     /// New, and not one that is overwritten, so that its rights are ours and no link is followed.
-    pub(super) fn write_new(
+    fn write_new(
         &self,
         path: &Path,
         content: &[u8],
-        expires_at: Option<OffsetDateTime>,
+        of_use_until: Option<i64>,
     ) -> Result<(), StoreError> {
         let mut options = private_file();
         options.write(true).create_new(true);
@@ -209,10 +268,10 @@ impl Folder {
         };
         let write = |mut file: File| {
             file.write_all(content)?;
-            if let Some(expires_at) = expires_at {
+            if let Some(millis) = of_use_until {
                 // Only a hint for the sweep, which opens no file whose hint is in the future. Where the
                 // file system refuses, the time of writing stays, and costs the sweep a look into the file.
-                let _ = file.set_modified(system_time(to_unix_millis(expires_at)));
+                let _ = file.set_modified(system_time(millis));
             }
             self.sync(&file, path)
         };
@@ -255,25 +314,18 @@ pub(super) enum Existed {
 
 /// What a file of this name in this directory is; `None` for whatever else lies there, which the store
 /// leaves alone.
-pub(super) fn named(name: &str, shard: u8, digit: u8) -> Option<Named> {
-    let (handle, kind) = name.split_once('.')?;
-    let handle: Handle = handle.parse().ok()?;
-    if (shard_of(&handle), digit_of(&handle)) != (shard, digit) {
+fn named(name: &str, shard: u8, digit: u8) -> Option<Named> {
+    let (stem, kind) = name.split_once('.')?;
+    let key = Key::parse(stem)?;
+    if (key.shard(), key.digit()) != (shard, digit) {
         return None;
     }
-    match kind {
-        SESSION => Some(Named::Record(handle)),
-        TEMPORARY => Some(Named::Temporary(handle)),
+    match (kind, key) {
+        (SESSION, Key::Session(handle)) => Some(Named::Record(handle)),
+        (USER, Key::User(user)) => Some(Named::List(user)),
+        (TEMPORARY, key) => Some(Named::Temporary(key)),
         _ => None,
     }
-}
-
-pub(super) fn shard_of(handle: &Handle) -> u8 {
-    handle.as_bytes()[0]
-}
-
-pub(super) fn digit_of(handle: &Handle) -> u8 {
-    handle.as_bytes()[1] >> 4
 }
 
 /// A time as a file's; the epoch if it is earlier or cannot be represented.
@@ -341,7 +393,7 @@ mod tests {
             lock_timeout: Duration::ZERO,
         };
         let handle = Handle::from_bytes([0xAB; 16]);
-        let path = folder.session(&handle);
+        let path = folder.file(&handle);
         assert_eq!(
             path.to_str().unwrap(),
             "/root/ab/a/abababababababababababababababab.session"
@@ -367,6 +419,9 @@ mod tests {
             "ababababababababababababababab.session",
             "ABABABABABABABABABABABABABABABAB.session",
             "abababababababababababababababab.SESSION",
+            "abababababababababababababababab.user",
+            &format!("{}.session", "ab".repeat(32)),
+            &format!("{}.user", "ab".repeat(31)),
         ] {
             assert_eq!(named(name, 0xab, 0xa), None, "{name:?}");
         }

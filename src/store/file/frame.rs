@@ -1,11 +1,11 @@
-//! What stands in a session's file: a record, in a frame that tells a whole file from a torn one.
+//! The frame around what stands in a file, which tells a whole file from a torn one.
 //!
 //! | Bytes | |
 //! |---|---|
-//! | 0 to 3 | `coat` |
+//! | 0 to 3 | what it is: `coat` for a record, `list` for a user's list, `mark` for everyone's mark |
 //! | 4 | the format of what follows the checksum |
 //! | 5 to 12 | the first eight bytes of the SHA-256 of the format byte and of all that follows |
-//! | 13 to the end | [`Record::encode`]'s bytes |
+//! | 13 to the end | the content: of a record, [`Record::encode`]'s bytes |
 //!
 //! The first thirteen bytes are the same in every format to come. So a format byte that was damaged is
 //! told from one that a newer version of the crate wrote.
@@ -14,19 +14,16 @@ use sha2::{Digest, Sha256};
 
 use crate::record::{Reader, Record, RecordDecodeError};
 
-const MAGIC: [u8; 4] = *b"coat";
+/// What a file is, by its first bytes.
+pub(super) type Magic = [u8; 4];
+
+const RECORD: Magic = *b"coat";
 const FORMAT: u8 = 1;
 const CHECKSUM_BYTES: usize = 8;
 
 /// The content of this record's file.
 pub(super) fn encode(record: &Record) -> Vec<u8> {
-    let body = record.encode();
-    let mut bytes = Vec::with_capacity(MAGIC.len() + 1 + CHECKSUM_BYTES + body.len());
-    bytes.extend(MAGIC);
-    bytes.push(FORMAT);
-    bytes.extend(checksum(FORMAT, &body));
-    bytes.extend(body);
-    bytes
+    wrap(RECORD, &record.encode())
 }
 
 /// The record of a file's content.
@@ -35,9 +32,28 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
 ///
 /// If the file is torn, empty, damaged, of a newer format, or not of this store at all.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordDecodeError> {
+    Record::decode(unwrap(RECORD, bytes)?)
+}
+
+/// Puts the frame around a body.
+pub(super) fn wrap(magic: Magic, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(magic.len() + 1 + CHECKSUM_BYTES + body.len());
+    bytes.extend(magic);
+    bytes.push(FORMAT);
+    bytes.extend(checksum(FORMAT, body));
+    bytes.extend(body);
+    bytes
+}
+
+/// The body in a frame.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub(super) fn unwrap(magic: Magic, bytes: &[u8]) -> Result<&[u8], RecordDecodeError> {
     let mut reader = Reader(bytes);
-    if reader.array()? != MAGIC {
-        return Err(RecordDecodeError::malformed("it is no session file"));
+    if reader.array()? != magic {
+        return Err(RecordDecodeError::malformed("it is no file of this kind"));
     }
     let format = reader.u8()?;
     if reader.array()? != checksum(format, reader.0) {
@@ -46,7 +62,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, RecordDecodeError> {
         ));
     }
     Reader(&[format]).format(FORMAT)?;
-    Record::decode(reader.0)
+    Ok(reader.0)
 }
 
 /// Guards against accidents, not against attackers: who can write the file can write the checksum.
@@ -121,7 +137,7 @@ mod tests {
     fn a_newer_frame_and_a_newer_record_are_known_as_newer() {
         let body = record().encode();
         let newer_frame = [
-            MAGIC.as_slice(),
+            RECORD.as_slice(),
             &[FORMAT + 1],
             &checksum(FORMAT + 1, &body),
             &body,
@@ -131,7 +147,13 @@ mod tests {
 
         let mut body = body;
         body[0] += 1;
-        let newer_record = [MAGIC.as_slice(), &[FORMAT], &checksum(FORMAT, &body), &body].concat();
+        let newer_record = [
+            RECORD.as_slice(),
+            &[FORMAT],
+            &checksum(FORMAT, &body),
+            &body,
+        ]
+        .concat();
         assert!(decode(&newer_record).unwrap_err().is_newer_format());
     }
 }

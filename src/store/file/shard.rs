@@ -1,12 +1,13 @@
-//! Changing the records of one first-level directory, under its lock. Everything here blocks.
+//! Changing the files of one first-level directory, under its lock. Everything here blocks.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
 
 use time::OffsetDateTime;
 
-use super::folder::{DIRECTORIES, Existed, Folder, digit_of, failed, remove, shard_of};
+use super::folder::{DIRECTORIES, Existed, Folder, failed, remove};
 use super::frame;
+use super::key::Key;
 use super::lock::{self, Caller};
 use crate::clock::to_unix_millis;
 use crate::id::Handle;
@@ -14,7 +15,7 @@ use crate::record::{Record, Version};
 use crate::store::{Outcome, StoreError};
 
 impl Folder {
-    /// Takes the lock of these records, against other processes and other stores on the same folder.
+    /// Takes the lock of these files, against other processes and other stores on the same folder.
     pub(super) fn lock<'a>(
         &'a self,
         shard: u8,
@@ -39,18 +40,18 @@ pub(super) struct SyncedDirectories {
     second_level: [bool; DIRECTORIES as usize],
 }
 
-/// The records of one first-level directory, under its lock. Every change is made through it, and so
-/// under the lock.
+/// The files of one first-level directory, under its lock. Every change is made through it, and so under
+/// the lock.
 #[derive(Debug)]
 pub(super) struct LockedShard<'a> {
-    folder: &'a Folder,
+    pub(super) folder: &'a Folder,
     synced: &'a mut SyncedDirectories,
     _lock: File,
 }
 
 impl LockedShard<'_> {
     pub(super) fn create(&mut self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
-        let path = self.folder.session(handle);
+        let path = self.folder.file(handle);
         // Not by reading it: one that cannot be decoded is in use, too.
         match fs::symlink_metadata(&path) {
             Ok(_) => Err(StoreError::handle_in_use()),
@@ -98,7 +99,7 @@ impl LockedShard<'_> {
     }
 
     pub(super) fn delete(&mut self, handle: &Handle) -> Result<bool, StoreError> {
-        let existed = remove(&self.folder.session(handle))?;
+        let existed = remove(&self.folder.file(handle))?;
         if !existed {
             self.folder.check_presence()?;
         }
@@ -122,7 +123,7 @@ impl LockedShard<'_> {
             // Without a sync: one that comes back after a power failure is as expired as before, and the
             // next sweep finds it.
             Some(record) if to_unix_millis(record.expires_at) <= cutoff => {
-                remove(&self.folder.session(handle))
+                remove(&self.folder.file(handle))
             }
             _ => Ok(false),
         }
@@ -130,8 +131,8 @@ impl LockedShard<'_> {
 
     /// Deletes what a crash left of a write. Since only the holder of the lock writes such a file, and
     /// that is the caller, nobody is writing it.
-    pub(super) fn delete_leftover(&mut self, handle: &Handle) -> Result<(), StoreError> {
-        remove(&self.folder.temporary(handle)).map(drop)
+    pub(super) fn delete_leftover(&mut self, key: Key) -> Result<(), StoreError> {
+        remove(&self.folder.temporary(key)).map(drop)
     }
 
     /// The record if it is live and of the expected version, otherwise what to answer.
@@ -150,37 +151,35 @@ impl LockedShard<'_> {
     }
 
     fn write(&mut self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
-        self.prepare_directory(handle)?;
-        let temporary = self.folder.temporary(handle);
-        let path = self.folder.session(handle);
-        let content = frame::encode(record);
-        let written = self
-            .folder
-            .write_new(&temporary, &content, Some(record.expires_at))
-            .and_then(|()| {
-                fs::rename(&temporary, &path).map_err(|error| failed("replace", &path, error))
-            });
-        if let Err(error) = written {
-            // The first failure is the one to report; what cannot be removed now, a sweep removes.
-            let _ = fs::remove_file(&temporary);
-            return Err(error);
-        }
-        self.folder
-            .sync_directory(&self.folder.directory_of(handle))
+        let expires_at = to_unix_millis(record.expires_at);
+        self.replace(handle.into(), &frame::encode(record), Some(expires_at))
     }
 
-    fn prepare_directory(&mut self, handle: &Handle) -> Result<(), StoreError> {
+    /// Has this content in the file of the key, and on the disk.
+    pub(super) fn replace(
+        &mut self,
+        key: Key,
+        content: &[u8],
+        of_use_until: Option<i64>,
+    ) -> Result<(), StoreError> {
+        self.prepare_directory(key)?;
+        let (path, temporary) = (self.folder.file(key), self.folder.temporary(key));
+        self.folder
+            .replace(&path, &temporary, content, of_use_until)?;
+        self.folder.sync_directory(&self.folder.directory_of(key))
+    }
+
+    fn prepare_directory(&mut self, key: Key) -> Result<(), StoreError> {
         let folder = self.folder;
-        let first = folder.shard(shard_of(handle));
+        let first = folder.shard(key.shard());
         let existed = folder.create_directory(&first)?;
         if existed == Existed::Yes && !self.synced.first_level {
             folder.sync_directory(folder.root())?;
         }
         self.synced.first_level = true;
 
-        let digit = digit_of(handle);
-        let existed = folder.create_directory(&folder.directory_of(handle))?;
-        let synced = &mut self.synced.second_level[usize::from(digit)];
+        let existed = folder.create_directory(&folder.directory_of(key))?;
+        let synced = &mut self.synced.second_level[usize::from(key.digit())];
         if existed == Existed::Yes && !*synced {
             folder.sync_directory(&first)?;
         }

@@ -1,16 +1,16 @@
 //! Finding what expired, and deleting it: in steps that are short, and leave the lock in between.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::time::SystemTime;
 
-use super::folder::{DIRECTORIES, Folder, Named, failed, is_of_the_record, named, system_time};
+use super::folder::{DIRECTORIES, Folder, Named, failed, is_of_the_record, system_time};
+use super::key::{Key, UserKey};
 use super::lock::Caller;
 use super::shard::LockedShard;
 use crate::id::Handle;
 use crate::store::StoreError;
 
-/// How many records are looked into under one lock, at most.
+/// How many files are looked into under one lock, at most.
 pub(super) const BATCH: usize = 64;
 
 /// What a look through a part of a shard found. Without the lock, so it has to be checked again.
@@ -18,8 +18,10 @@ pub(super) const BATCH: usize = 64;
 pub(super) struct Found {
     /// Records that may have expired.
     pub(super) expired: Vec<Handle>,
+    /// Lists that may be of no use any more.
+    pub(super) lists: Vec<UserKey>,
     /// Temporary files.
-    pub(super) temporary: Vec<Handle>,
+    pub(super) temporary: Vec<Key>,
     /// Where to go on; `None` if this was the last of the shard.
     pub(super) next: Option<u8>,
 }
@@ -33,8 +35,8 @@ pub(super) struct Swept {
 }
 
 impl Folder {
-    /// Lists the directories of this shard, from the given one, until `enough` records that may have
-    /// expired at or before `cutoff` (unix milliseconds) are found.
+    /// Lists the directories of this shard, from the given one, until `enough` records and lists are found
+    /// that may have expired at or before `cutoff` (unix milliseconds).
     ///
     /// It opens no file: one whose modification time, which is the record's expiry, lies behind `cutoff`
     /// is passed over. So a file that was touched by hand with a time in the future is swept that much
@@ -51,7 +53,7 @@ impl Folder {
         let cutoff = system_time(cutoff);
         for digit in from..DIRECTORIES {
             caller.check()?;
-            if found.expired.len() >= enough {
+            if found.expired.len() + found.lists.len() >= enough {
                 found.next = Some(digit);
                 break;
             }
@@ -67,32 +69,20 @@ impl Folder {
         cutoff: SystemTime,
         found: &mut Found,
     ) -> Result<(), StoreError> {
-        let directory = self.directory(shard, digit);
-        let unlistable = |error| failed("list", &directory, error);
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(unlistable(error)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(unlistable)?;
-            let name = entry.file_name();
-            let Some(named) = name.to_str().and_then(|name| named(name, shard, digit)) else {
-                continue;
-            };
+        for (named, entry) in self.entries(shard, digit)? {
+            let unreadable = |error| failed("look at", &entry.path(), error);
             let metadata = match entry.metadata() {
                 Ok(metadata) if metadata.is_file() => metadata,
                 Ok(_) => continue,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed("look at", &entry.path(), error)),
+                Err(error) => return Err(unreadable(error)),
             };
+            let modified = || metadata.modified().map_err(unreadable);
             match named {
-                Named::Temporary(handle) => found.temporary.push(handle),
-                Named::Record(handle) => {
-                    if metadata.modified().map_err(unlistable)? <= cutoff {
-                        found.expired.push(handle);
-                    }
-                }
+                Named::Temporary(key) => found.temporary.push(key),
+                Named::Record(handle) if modified()? <= cutoff => found.expired.push(handle),
+                Named::List(user) if modified()? <= cutoff => found.lists.push(user),
+                Named::Record(_) | Named::List(_) => {}
             }
         }
         Ok(())
@@ -125,10 +115,30 @@ impl LockedShard<'_> {
         Ok(swept)
     }
 
-    pub(super) fn sweep_leftovers(&mut self, temporary: &[Handle]) -> Result<(), StoreError> {
+    /// Deletes those of the lists that are of no use any more indeed.
+    pub(super) fn sweep_lists(
+        &mut self,
+        batch: &[UserKey],
+        cutoff: i64,
+    ) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        for user in batch {
+            match self.delete_useless_list(user, cutoff) {
+                Ok(()) => {}
+                Err(error) if is_of_the_record(&error) => {
+                    swept.unreadable += 1;
+                    swept.example.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(swept)
+    }
+
+    pub(super) fn sweep_leftovers(&mut self, temporary: &[Key]) -> Result<(), StoreError> {
         temporary
             .iter()
-            .try_for_each(|handle| self.delete_leftover(handle))
+            .try_for_each(|key| self.delete_leftover(*key))
     }
 }
 
@@ -140,7 +150,6 @@ mod tests {
     use crate::clock::from_unix_millis;
     use crate::record::{Record, Version};
     use crate::store::Outcome;
-    use crate::store::file::folder::shard_of;
     use crate::store::file::lock::Waiting;
     use crate::store::file::shard::SyncedDirectories;
 
@@ -166,7 +175,7 @@ mod tests {
     fn a_record_touched_between_the_look_and_the_deletion_stays() {
         let root = tempfile::tempdir().unwrap();
         let (folder, caller, _waiting) = open(root.path());
-        let shard = shard_of(&HANDLE);
+        let shard = 0xAB;
         let mut synced = SyncedDirectories::default();
         let mut locked = folder.lock(shard, &mut synced, &caller).unwrap();
         locked.create(&HANDLE, &record(1_000)).unwrap();
@@ -189,7 +198,7 @@ mod tests {
     fn a_look_opens_no_file_of_a_live_session() {
         let root = tempfile::tempdir().unwrap();
         let (folder, caller, _waiting) = open(root.path());
-        let shard = shard_of(&HANDLE);
+        let shard = 0xAB;
         let mut synced = SyncedDirectories::default();
         let mut locked = folder.lock(shard, &mut synced, &caller).unwrap();
         for expires_at in [1_000, 999, 1_001] {

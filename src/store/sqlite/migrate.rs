@@ -1,4 +1,4 @@
-//! Makes the table and its indexes.
+//! Makes the tables and their indexes.
 
 use std::time::Duration;
 
@@ -6,13 +6,19 @@ use sqlx::AssertSqlSafe;
 use tokio::time::{Instant, sleep};
 
 use super::{SqliteStore, StoreError, failed, is_busy};
+use crate::store::sql::index::{LINKS, MARKS};
 
 /// How often and for how long the switch to WAL is tried.
 const WAL_RETRY: Duration = Duration::from_millis(20);
 const WAL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Name, type, whether it is NOT NULL, and place in the primary key, of each column of the table.
-const COLUMNS: [(&str, &str, bool, i64); 6] = [
+/// Name, type, whether it is NOT NULL, and place in the primary key.
+type Column = (&'static str, &'static str, bool, i64);
+
+/// The columns of the table of sessions, and of those next to it, by what their names end with.
+const TABLES: [(&str, &[Column]); 3] = [("", &SESSIONS), (LINKS, &ENTRIES), (MARKS, &MARKED)];
+
+const SESSIONS: [Column; 6] = [
     ("handle", "BLOB", true, 1),
     ("version", "INTEGER", true, 0),
     ("created_at", "INTEGER", true, 0),
@@ -21,9 +27,22 @@ const COLUMNS: [(&str, &str, bool, i64); 6] = [
     ("payload", "BLOB", true, 0),
 ];
 
+const ENTRIES: [Column; 5] = [
+    ("user_id", "BLOB", true, 1),
+    ("handle", "BLOB", true, 2),
+    ("linked_at", "INTEGER", true, 0),
+    ("expires_at", "INTEGER", true, 0),
+    ("pending", "INTEGER", true, 0),
+];
+
+const MARKED: [Column; 2] = [
+    ("user_id", "BLOB", true, 1),
+    ("marked_at", "INTEGER", true, 0),
+];
+
 impl SqliteStore {
     /// Makes the database ready for sessions: switches the file to WAL, in which reading and writing do not
-    /// wait for each other, and creates the table and its indexes.
+    /// wait for each other, and creates the tables and their indexes.
     ///
     /// Call it whenever the program starts: where all is there already, nothing changes. Any number of
     /// tasks, processes and pools may do so at once.
@@ -47,10 +66,14 @@ impl SqliteStore {
                 .await
                 .map_err(migration_failed)?;
         }
-        self.check_columns().await
+        for (suffix, columns) in TABLES {
+            let table = format!("{}{suffix}", self.table.as_str());
+            self.check_columns(&table, columns).await?;
+        }
+        Ok(())
     }
 
-    fn schema(&self) -> [String; 3] {
+    fn schema(&self) -> [String; 7] {
         let table = self.table.as_str();
         [
             // STRICT: a value of another type is refused when it is written, and not found out when it
@@ -74,6 +97,31 @@ impl SqliteStore {
             format!(
                 r#"CREATE INDEX IF NOT EXISTS "{table}_user_id" ON "{table}" (user_id)
                 WHERE user_id IS NOT NULL"#
+            ),
+            // These rows are small, so they are kept in the tree of the key.
+            format!(
+                r#"CREATE TABLE IF NOT EXISTS "{table}{LINKS}" (
+                    user_id BLOB NOT NULL,
+                    handle BLOB NOT NULL CHECK (length(handle) = 16),
+                    linked_at INTEGER NOT NULL,
+                    expires_at INTEGER NOT NULL,
+                    pending INTEGER NOT NULL,
+                    PRIMARY KEY (user_id, handle)
+                ) STRICT, WITHOUT ROWID"#
+            ),
+            format!(
+                r#"CREATE INDEX IF NOT EXISTS "{table}{LINKS}_expires_at"
+                ON "{table}{LINKS}" (expires_at)"#
+            ),
+            format!(
+                r#"CREATE TABLE IF NOT EXISTS "{table}{MARKS}" (
+                    user_id BLOB NOT NULL PRIMARY KEY,
+                    marked_at INTEGER NOT NULL
+                ) STRICT, WITHOUT ROWID"#
+            ),
+            format!(
+                r#"CREATE INDEX IF NOT EXISTS "{table}{MARKS}_marked_at"
+                ON "{table}{MARKS}" (marked_at)"#
             ),
         ]
     }
@@ -129,25 +177,22 @@ impl SqliteStore {
     }
 
     /// `IF NOT EXISTS` is content with any table of that name.
-    async fn check_columns(&self) -> Result<(), StoreError> {
-        let columns: Vec<(String, String, bool, i64)> =
+    async fn check_columns(&self, table: &str, columns: &[Column]) -> Result<(), StoreError> {
+        let found: Vec<(String, String, bool, i64)> =
             sqlx::query_as(r#"SELECT name, type, "notnull", pk FROM pragma_table_info(?1)"#)
-                .bind(self.table.as_str())
+                .bind(table)
                 .fetch_all(self.pool())
                 .await
                 .map_err(migration_failed)?;
-        let is_ours = columns
+        let are_ours = found
             .iter()
             .map(|(name, kind, not_null, key)| (name.as_str(), kind.as_str(), *not_null, *key))
-            .eq(COLUMNS);
-        if is_ours {
+            .eq(columns.iter().copied());
+        if are_ours {
             return Ok(());
         }
         Err(StoreError::unavailable(
-            format!(
-                "the table {:?} is there and is none of sessions",
-                self.table.as_str()
-            ),
+            format!("the table {table:?} is there and is none of sessions"),
             "its columns are others; choose another name by with_table",
         ))
     }

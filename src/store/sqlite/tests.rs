@@ -14,6 +14,8 @@ use super::*;
 use crate::clock::from_unix_millis;
 use crate::store::StoreErrorKind;
 
+mod by_user;
+
 const NOW: i64 = 1_700_000_000_000;
 const HOUR: i64 = 3_600_000;
 const GRACE: i64 = 60_000;
@@ -331,7 +333,7 @@ async fn statements_are_prepared_once() {
         let connection = store.pool().acquire().await.unwrap();
         cached.push(sqlx::Connection::cached_statements_size(&*connection));
     }
-    assert_eq!(cached, [7; 3]);
+    assert_eq!(cached, [9; 3]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cookie::{Cookie, SameSite};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use time::OffsetDateTime;
 
 use super::TEST_HOST;
@@ -28,6 +28,8 @@ pub(super) struct Jar {
     /// In the order of their creation.
     cookies: Vec<Stored>,
     rejected: Vec<RejectedCookie>,
+    /// What is no cookie: the header that the client sends as it came last.
+    pub(super) sent_back: Option<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Clone, Debug)]
@@ -110,6 +112,14 @@ impl Jar {
                     reason,
                 }),
             }
+        }
+    }
+
+    pub(super) fn keep_sent_back(&mut self, response: &HeaderMap) {
+        if let Some((name, value)) = &mut self.sent_back
+            && let Some(told) = response.get(&*name)
+        {
+            *value = told.clone();
         }
     }
 

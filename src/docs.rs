@@ -1,0 +1,10 @@
+//! Pages that are no reference: what to know before a choice.
+//!
+//! Nothing here is code. The pages are files of the folder `docs`.
+
+/// The life of a login, from the first visit to the time after the logout.
+///
+#[doc = include_str!("../docs/login-flow.svg")]
+#[doc = ""]
+#[doc = include_str!("../docs/sessions-for-authentication.md")]
+pub mod sessions_for_authentication {}
