@@ -127,6 +127,9 @@ mod error;
 pub mod events;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "axum")]
 pub mod guards;
 mod headers;

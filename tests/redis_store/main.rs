@@ -13,6 +13,7 @@ use redis::RedisResult;
 mod cluster;
 mod eviction_and_rights;
 mod replicas;
+mod users;
 
 #[path = "../support/proxy.rs"]
 mod proxy;
