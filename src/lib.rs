@@ -50,6 +50,8 @@
 //! How a login lives, and what other libraries call it: [docs::sessions_for_authentication]. The [guards] say more about pages for users only, about logins that have to be recent, and about the way
 //! to the login page and back.
 //!
+//! Against other sites' requests there is [`csrf`].
+//!
 //! # What is promised
 //!
 //! 1. **Unused is free.** A request whose handler does not take the session makes no store call and sets
@@ -119,6 +121,7 @@ mod carrier;
 pub mod clock;
 mod commit;
 mod cookie;
+pub mod csrf;
 #[cfg(any(doc, doctest))]
 pub mod docs;
 mod error;

@@ -167,6 +167,7 @@ mod tests {
             authenticated_at: Some(7),
             persistent_cookie: false,
             carrier: crate::carrier::Carrier::Cookie,
+            csrf: crate::csrf::CsrfKey::from_bytes([1; 32]),
             label: None,
         };
         let listed = UserSession::new(Handle::from_bytes([1; 16]), &record, &header, false);

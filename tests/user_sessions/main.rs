@@ -1,6 +1,6 @@
 //! Where a user is logged in: lists, endings from elsewhere, limits, and logins that overlap with them.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,58 @@ use cloakroom::testing::{
 };
 use cloakroom::{ErrorKind, Login, Session, SessionLayer, Timeouts};
 
+mod places;
+#[path = "../support/servers.rs"]
+mod servers;
+#[path = "../support/sql.rs"]
+mod sql;
+
+use places::Place;
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A test of each rule, on each of these stores.
+macro_rules! on_each {
+    ($place:ident) => {
+        on_each! {
+            @rules $place;
+            a_list_says_where_a_user_is_logged_in
+            what_has_ended_is_not_listed
+            a_session_is_ended_by_its_own_user_alone
+            ending_the_others_leaves_this_session_under_a_new_id
+            ending_all_takes_every_session_of_the_user
+            ending_everyone_spares_visitors
+            a_login_that_began_before_an_ending_of_all_never_survives_it
+            a_login_within_a_second_of_an_ending_of_all_is_refused_for_the_clocks_sake
+            a_request_that_lasts_longer_than_a_mark_is_kept_cannot_log_in
+            a_pending_second_factor_is_nobody_and_ends_with_the_others
+            a_limit_ends_the_oldest_and_counts_only_the_living
+            a_limit_refuses_a_login_and_leaves_its_session_alone
+            a_hundred_logins_at_once_leave_as_many_as_the_limit_allows
+            a_login_that_cannot_be_listed_fails_and_leaves_no_session
+            a_session_that_is_given_longer_stays_on_the_list
+        }
+    };
+    (@rules $place:ident; $($rule:ident)+) => {
+        mod $place {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $rule() {
+                if let Some(place) = crate::places::$place() {
+                    crate::$rule(place).await;
+                }
+            })+
+        }
+    };
+}
+
+on_each!(memory);
+on_each!(file);
+on_each!(sqlite);
+on_each!(postgres);
+on_each!(mysql);
+on_each!(redis);
+on_each!(redis_cluster);
 
 struct App {
     layer: SessionLayer,
@@ -54,9 +104,8 @@ fn handle(session: &Session) -> Handle {
     session.handle().unwrap()
 }
 
-#[tokio::test]
-async fn a_list_says_where_a_user_is_logged_in() {
-    let app = App::on(MemoryStore::new());
+async fn a_list_says_where_a_user_is_logged_in(place: Place) {
+    let app = App::on(place.store().await);
     let laptop = new_session(&app.layer);
     laptop.insert("cart", 1).unwrap();
     laptop.save().await.unwrap();
@@ -86,9 +135,8 @@ async fn a_list_says_where_a_user_is_logged_in() {
     assert!(visitor.user_sessions().await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn what_has_ended_is_not_listed() {
-    let app = App::on(MemoryStore::new());
+async fn what_has_ended_is_not_listed(place: Place) {
+    let app = App::on(place.store().await);
     let short = new_session(&app.layer);
     short.login("alice").await.unwrap();
     let long = new_session(&app.layer);
@@ -105,9 +153,8 @@ async fn what_has_ended_is_not_listed() {
     assert_eq!(app.handles("alice").await, [handle(&long)]);
 }
 
-#[tokio::test]
-async fn a_session_is_ended_by_its_own_user_alone() {
-    let app = App::on(MemoryStore::new());
+async fn a_session_is_ended_by_its_own_user_alone(place: Place) {
+    let app = App::on(place.store().await);
     let alice = app.device("alice").await;
     let phone = app.device("alice").await;
     let bob = app.device("bob").await;
@@ -132,9 +179,8 @@ async fn a_session_is_ended_by_its_own_user_alone() {
     assert_eq!(app.handles("bob").await, [handle(&bob)]);
 }
 
-#[tokio::test]
-async fn ending_the_others_leaves_this_session_under_a_new_id() {
-    let store = Arc::new(MemoryStore::new());
+async fn ending_the_others_leaves_this_session_under_a_new_id(place: Place) {
+    let store = place.store().await;
     let app = App::on(store.clone());
     let laptop = app.device("alice").await;
     app.device("alice").await;
@@ -147,9 +193,8 @@ async fn ending_the_others_leaves_this_session_under_a_new_id() {
     assert_ne!(before.payload[1..33], after.payload[1..33]);
 }
 
-#[tokio::test]
-async fn ending_all_takes_every_session_of_the_user() {
-    let app = App::on(MemoryStore::new());
+async fn ending_all_takes_every_session_of_the_user(place: Place) {
+    let app = App::on(place.store().await);
     let laptop = app.device("alice").await;
     app.device("alice").await;
     let bob = app.device("bob").await;
@@ -161,9 +206,8 @@ async fn ending_all_takes_every_session_of_the_user() {
     assert_eq!(app.handles("bob").await, [handle(&bob)]);
 }
 
-#[tokio::test]
-async fn ending_everyone_spares_visitors() {
-    let app = App::on(MemoryStore::new());
+async fn ending_everyone_spares_visitors(place: Place) {
+    let app = App::on(place.store().await);
     for user in 0..7 {
         app.device(&format!("user {user}")).await;
     }
@@ -182,8 +226,7 @@ async fn ending_everyone_spares_visitors() {
 
 /// The attacker has verified the old password, the victim changes it and ends all, the attacker's login then
 /// commits: before and after each step of it.
-#[tokio::test]
-async fn a_login_that_began_before_an_ending_of_all_never_survives_it() {
+async fn a_login_that_began_before_an_ending_of_all_never_survives_it(place: Place) {
     for (operation, on_session) in [
         (Operation::Create, false),
         (Operation::Update, true),
@@ -191,7 +234,7 @@ async fn a_login_that_began_before_an_ending_of_all_never_survives_it() {
         (Operation::Link, true),
     ] {
         for after in [false, true] {
-            let store = PausingStore::new(MemoryStore::new());
+            let store = PausingStore::new(place.store().await);
             let app = App::on(store.clone());
             let victim = app.device("alice").await;
             app.clock.advance(HOUR / 2);
@@ -228,9 +271,8 @@ async fn a_login_that_began_before_an_ending_of_all_never_survives_it() {
     }
 }
 
-#[tokio::test]
-async fn a_login_within_a_second_of_an_ending_of_all_is_refused_for_the_clocks_sake() {
-    let app = App::on(MemoryStore::new());
+async fn a_login_within_a_second_of_an_ending_of_all_is_refused_for_the_clocks_sake(place: Place) {
+    let app = App::on(place.store().await);
     app.layer.sessions().end_all("alice").await.unwrap();
     app.clock.advance(SECOND);
     let error = new_session(&app.layer).login("alice").await.unwrap_err();
@@ -239,9 +281,8 @@ async fn a_login_within_a_second_of_an_ending_of_all_is_refused_for_the_clocks_s
     new_session(&app.layer).login("alice").await.unwrap();
 }
 
-#[tokio::test]
-async fn a_request_that_lasts_longer_than_a_mark_is_kept_cannot_log_in() {
-    let app = App::on(MemoryStore::new());
+async fn a_request_that_lasts_longer_than_a_mark_is_kept_cannot_log_in(place: Place) {
+    let app = App::on(place.store().await);
     let slow = new_session(&app.layer);
     app.clock.advance(24 * HOUR);
     let error = slow.login("alice").await.unwrap_err();
@@ -249,9 +290,8 @@ async fn a_request_that_lasts_longer_than_a_mark_is_kept_cannot_log_in() {
     assert!(app.handles("alice").await.is_empty());
 }
 
-#[tokio::test]
-async fn a_pending_second_factor_is_nobody_and_ends_with_the_others() {
-    let app = App::on(MemoryStore::new());
+async fn a_pending_second_factor_is_nobody_and_ends_with_the_others(place: Place) {
+    let app = App::on(place.store().await);
     let session = new_session(&app.layer);
     let pending = Login::new("alice").second_factor_pending();
     session.login(pending).await.unwrap();
@@ -266,9 +306,8 @@ async fn a_pending_second_factor_is_nobody_and_ends_with_the_others() {
     assert_eq!(session.save().await.unwrap_err().kind(), ErrorKind::Ended);
 }
 
-#[tokio::test]
-async fn a_limit_ends_the_oldest_and_counts_only_the_living() {
-    let app = App::with_limit(MemoryStore::new(), Some(SessionLimit::EndOldest(2)));
+async fn a_limit_ends_the_oldest_and_counts_only_the_living(place: Place) {
+    let app = App::with_limit(place.store().await, Some(SessionLimit::EndOldest(2)));
     let first = app.device("alice").await;
     let second = app.device("alice").await;
     second.login("alice").await.unwrap();
@@ -292,9 +331,8 @@ async fn a_limit_ends_the_oldest_and_counts_only_the_living() {
     assert_eq!(first.save().await.unwrap_err().kind(), ErrorKind::Ended);
 }
 
-#[tokio::test]
-async fn a_limit_refuses_a_login_and_leaves_its_session_alone() {
-    let app = App::with_limit(MemoryStore::new(), Some(SessionLimit::RefuseLogin(1)));
+async fn a_limit_refuses_a_login_and_leaves_its_session_alone(place: Place) {
+    let app = App::with_limit(place.store().await, Some(SessionLimit::RefuseLogin(1)));
     let first = app.device("alice").await;
     let second = new_session(&app.layer);
     second.insert("cart", 7).unwrap();
@@ -310,10 +348,9 @@ async fn a_limit_refuses_a_login_and_leaves_its_session_alone() {
     assert_eq!(app.handles("alice").await, [handle(&second)]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_hundred_logins_at_once_leave_as_many_as_the_limit_allows() {
+async fn a_hundred_logins_at_once_leave_as_many_as_the_limit_allows(place: Place) {
     for limit in [SessionLimit::EndOldest(3), SessionLimit::RefuseLogin(3)] {
-        let app = App::with_limit(MemoryStore::new(), Some(limit));
+        let app = App::with_limit(place.store().await, Some(limit));
         let logins: Vec<_> = (0..100)
             .map(|_| new_session(&app.layer))
             .map(|session| tokio::spawn(async move { session.login("alice").await.is_ok() }))
@@ -329,10 +366,9 @@ async fn a_hundred_logins_at_once_leave_as_many_as_the_limit_allows() {
     }
 }
 
-#[tokio::test]
-async fn a_login_that_cannot_be_listed_fails_and_leaves_no_session() {
+async fn a_login_that_cannot_be_listed_fails_and_leaves_no_session(place: Place) {
     for when in [When::BeforeEffect, When::AfterEffect] {
-        let store = FailingStore::new(Arc::new(MemoryStore::new()));
+        let store = FailingStore::new(place.store().await);
         let app = App::on(store.clone());
         let session = new_session(&app.layer);
         session.insert("cart", 1).unwrap();
@@ -371,9 +407,8 @@ async fn a_login_takes_one_call_more_and_so_does_a_logout() {
     assert_eq!(spy.calls(), logout);
 }
 
-#[tokio::test]
-async fn a_session_that_is_given_longer_stays_on_the_list() {
-    let store = Arc::new(MemoryStore::new());
+async fn a_session_that_is_given_longer_stays_on_the_list(place: Place) {
+    let store = place.store().await;
     let app = App::on(store.clone());
     let session = app.device("alice").await;
     let longer = Timeouts::new(100 * HOUR, 200 * HOUR);
