@@ -143,28 +143,24 @@ async fn a_browser_that_ends_forgets_who_is_not_remembered() {
 #[tokio::test]
 async fn a_user_who_is_gone_is_logged_out_though_the_session_lived_on() {
     let accounts = Accounts::new().await;
-    let browser = logged_in(&accounts, &[]).await;
+    let [one, another] = [
+        logged_in(&accounts, &[]).await,
+        logged_in(&accounts, &[]).await,
+    ];
     let pool = accounts.database.pool();
     sqlx::query("DELETE FROM users")
         .execute(pool)
         .await
         .unwrap();
-    assert_leads_to(&visit(&browser, "/places").await, "/login");
-    assert!(browser.cookies().is_empty());
-    assert_leads_to(&visit(&browser, "/places").await, "/login?next=/places");
+    // The next user has another id, even under the same address.
+    let next = logged_in(&accounts, &[]).await;
 
-    let browser = logged_in(&accounts, &[]).await;
-    sqlx::query("DELETE FROM users")
-        .execute(pool)
-        .await
-        .unwrap();
-    assert!(
-        visit(&browser, "/")
-            .await
-            .text()
-            .contains("You are not logged in")
-    );
-    assert!(browser.cookies().is_empty());
+    assert_leads_to(&visit(&one, "/places").await, "/login");
+    assert!(one.cookies().is_empty());
+    let home = visit(&another, "/").await;
+    assert!(home.text().contains("You are not logged in"));
+    assert!(another.cookies().is_empty());
+    assert_logged_in(&next).await;
 }
 
 #[tokio::test]
