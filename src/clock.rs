@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 /// Tells the time by which sessions are created and expire.
 ///
@@ -49,16 +49,12 @@ pub fn to_unix_millis(time: OffsetDateTime) -> i64 {
 ///
 /// The inverse of [`to_unix_millis`].
 pub fn from_unix_millis(millis: i64) -> OffsetDateTime {
-    // On the way of each load, so by the second, which is several times as fast as to add up durations.
-    let of_second = millis.rem_euclid(1_000) as u16;
-    OffsetDateTime::from_unix_timestamp(millis.div_euclid(1_000))
-        .and_then(|second| second.replace_millisecond(of_second))
-        .unwrap_or(if millis < 0 {
-            time::PrimitiveDateTime::MIN.assume_utc()
-        } else {
-            time::PrimitiveDateTime::MAX.assume_utc()
-        })
+    OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(millis.clamp(EARLIEST, LATEST))
 }
+
+/// The first millisecond of the year -9999, and the last one of the year 9999.
+const EARLIEST: i64 = -377_705_116_800_000;
+const LATEST: i64 = 253_402_300_799_999;
 
 #[cfg(test)]
 mod tests {
@@ -84,5 +80,10 @@ mod tests {
     fn milliseconds_out_of_range_are_clamped() {
         assert_eq!(from_unix_millis(i64::MAX).year(), 9999);
         assert_eq!(from_unix_millis(i64::MIN).year(), -9999);
+        // To a whole millisecond, so that a record with such a time is the same after a store kept it.
+        for millis in [i64::MAX, LATEST + 1, i64::MIN, EARLIEST - 1] {
+            let time = from_unix_millis(millis);
+            assert_eq!(from_unix_millis(to_unix_millis(time)), time);
+        }
     }
 }

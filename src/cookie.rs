@@ -50,7 +50,7 @@ use time::OffsetDateTime;
 use crate::id::SessionId;
 
 mod config;
-mod parse;
+pub(crate) mod parse;
 mod prefix;
 
 pub(crate) use self::config::CookieOptions;

@@ -50,6 +50,9 @@
 //! | `duplicate_cookie` | `two_sessions` | warn | `cookie` | two cookies opened two sessions; neither is used |
 //! | `cookies_over_limit` | `bytes` | warn | `cookie` | the request has too many bytes of cookies, so no session |
 //! | `cookies_over_limit` | `cookies` | warn | `cookie` | the request has too many cookies, so no session |
+//! | `csrf_refused` | `missing_token` | warn | | a request that needs a [CSRF token](crate::csrf) has none |
+//! | `csrf_refused` | `wrong_token` | warn | | its token is not that of the session, or not any more |
+//! | `csrf_refused` | `cross_origin` | warn | | the browser says that it is of another origin, or does not say of which |
 //! | `changes_dropped` | `ended` | debug | | the session was ended while the request ran |
 //! | `changes_dropped` | `expired` | debug | | it expired while the request ran |
 //! | `changes_dropped` | `retired` | debug | | another request retired the id of this one |
@@ -131,7 +134,7 @@ mod reporter;
 mod tests;
 
 pub use self::kind::{
-    CookieLimit, DropCause, DuplicateCookie, EndedBy, EventKind, Refusal, RenewedBy,
+    CookieLimit, CsrfRefusal, DropCause, DuplicateCookie, EndedBy, EventKind, Refusal, RenewedBy,
 };
 pub(crate) use self::reporter::{Reporter, Subject};
 

@@ -237,8 +237,12 @@ const VALUES: [u8; 256] = {
     values
 };
 
-fn encode_base64url(bytes: &[u8; ID_BYTES]) -> [u8; ID_CHARS] {
-    let mut text = [0; ID_CHARS];
+/// The text of bytes that need no padding: three for every four characters.
+pub(crate) fn encode_base64url<const BYTES: usize, const CHARS: usize>(
+    bytes: &[u8; BYTES],
+) -> [u8; CHARS] {
+    const { assert!(BYTES.is_multiple_of(3) && CHARS == BYTES / 3 * 4) };
+    let mut text = [0; CHARS];
     for (chars, group) in text.chunks_exact_mut(4).zip(bytes.chunks_exact(3)) {
         let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
         for (position, char) in chars.iter_mut().enumerate() {
@@ -248,8 +252,12 @@ fn encode_base64url(bytes: &[u8; ID_BYTES]) -> [u8; ID_CHARS] {
     text
 }
 
-fn decode_base64url(text: &[u8; ID_CHARS]) -> Option<[u8; ID_BYTES]> {
-    let mut bytes = [0; ID_BYTES];
+/// The bytes of such a text; `None` for any other character.
+pub(crate) fn decode_base64url<const BYTES: usize, const CHARS: usize>(
+    text: &[u8; CHARS],
+) -> Option<[u8; BYTES]> {
+    const { assert!(BYTES.is_multiple_of(3) && CHARS == BYTES / 3 * 4) };
+    let mut bytes = [0; BYTES];
     for (group, chars) in bytes.chunks_exact_mut(3).zip(text.chunks_exact(4)) {
         let mut bits = 0;
         for &char in chars {
@@ -282,7 +290,7 @@ mod tests {
     fn base64url_is_the_one_of_rfc_4648() {
         let mut bytes = [0; ID_BYTES];
         bytes[..6].copy_from_slice(&[0xFB, 0xFF, 0xFE, 0x14, 0xFB, 0x9C]);
-        let text = encode_base64url(&bytes);
+        let text: [u8; ID_CHARS] = encode_base64url(&bytes);
         assert_eq!(&text[..8], b"-__-FPuc");
         assert!(text[8..].iter().all(|&char| char == b'A'));
     }

@@ -50,6 +50,8 @@
 //! How a login lives, and what other libraries call it: [docs::sessions_for_authentication]. The [guards] say more about pages for users only, about logins that have to be recent, and about the way
 //! to the login page and back.
 //!
+//! Against other sites' requests there is [`csrf`].
+//!
 //! # What is promised
 //!
 //! 1. **Unused is free.** A request whose handler does not take the session makes no store call and sets
@@ -95,7 +97,9 @@
 //! | `SqliteStore` | `sqlite` | one machine, next to an app's own database |
 //! | `PostgresStore` | `postgres` | any number of nodes |
 //! | `MySqlStore` | `mysql` | any number of nodes, on MySQL or MariaDB |
-//! | `RedisStore` | `redis` | any number of nodes, on one server or a cluster |
+//! | `RedisStore` | `redis` | any number of nodes, on one server or a cluster, of Redis or Valkey |
+//!
+//! What each costs, keeps and loses: [docs::choosing_a_store]. How many servers it takes: [docs::sizing].
 //!
 //! A store of your own is six operations on one key: see [`store::SessionStore`], and the contract suite in
 //! the `testing` module.
@@ -119,12 +123,16 @@ mod carrier;
 pub mod clock;
 mod commit;
 mod cookie;
+pub mod csrf;
 #[cfg(any(doc, doctest))]
 pub mod docs;
 mod error;
 pub mod events;
 #[cfg(feature = "axum")]
 mod extract;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "axum")]
 pub mod guards;
 mod headers;

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use http::Extensions;
 
+use crate::carrier::Carrier;
 use crate::commit::save;
+use crate::csrf::CsrfKey;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
+use crate::events::{CsrfRefusal, Subject};
+use crate::id::RandomSourceError;
 use crate::load::load;
 #[cfg(any(feature = "axum", feature = "testing"))]
 use crate::settings::Settings;
@@ -122,6 +126,32 @@ impl Session {
     #[cfg(feature = "axum")]
     pub(crate) fn settings(&self) -> &Settings {
         &self.slot.settings
+    }
+
+    pub(crate) fn is_carried_by_header(&self) -> bool {
+        self.with(|state| state.carrier == Carrier::Header)
+    }
+
+    /// The key of the session's CSRF tokens, if it is live.
+    pub(crate) fn csrf_key(&self) -> Option<CsrfKey> {
+        self.live(|live| live.header.csrf)
+    }
+
+    /// As [`State::csrf_key_to_come`].
+    pub(crate) fn csrf_key_to_come(
+        &self,
+        fresh: impl FnOnce() -> Result<CsrfKey, RandomSourceError>,
+    ) -> Result<CsrfKey, Error> {
+        let key = self.slot.with(|state| state.csrf_key_to_come(fresh));
+        Ok(key.ok_or_else(Error::closed)??)
+    }
+
+    pub(crate) fn report_forgery(&self, why: CsrfRefusal) {
+        let subject = self.live(Subject::of);
+        self.slot
+            .settings
+            .events
+            .csrf_refused(why, subject.as_ref());
     }
 
     fn live<R>(&self, read: impl FnOnce(&Live) -> R) -> Option<R> {

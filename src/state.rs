@@ -14,6 +14,7 @@
 
 use crate::carrier::Carrier;
 use crate::clock::to_unix_millis;
+use crate::csrf::CsrfKey;
 use crate::error::Error;
 use crate::events::Subject;
 use crate::id::{Handle, SecretDigest, SessionId};
@@ -166,6 +167,9 @@ pub(crate) struct Wishes {
     pub(crate) persistent_cookie: bool,
     /// This request does not count as activity.
     pub(crate) do_not_extend: bool,
+    /// The key of CSRF tokens, if the session begins, or gets a new one, with this request: a page has a
+    /// token of it. It is no change by itself.
+    pub(crate) csrf: Option<CsrfKey>,
 }
 
 impl Wishes {
@@ -181,6 +185,7 @@ impl Wishes {
             timeouts: self.timeouts.filter(|_| self.timeouts != done.timeouts),
             persistent_cookie: self.persistent_cookie && !done.persistent_cookie,
             do_not_extend: self.do_not_extend,
+            csrf: self.csrf.filter(|_| self.csrf != done.csrf),
         }
     }
 }
@@ -279,6 +284,28 @@ impl State {
         self.wishes = self.wishes.without(job.wishes);
         self.generation += 1;
         Ok(std::mem::replace(&mut self.data, data))
+    }
+
+    /// The key of the session's CSRF tokens once what is staged is written.
+    ///
+    /// # Errors
+    ///
+    /// When a new one is to be made, and `fresh` has none.
+    pub(crate) fn csrf_key_to_come<E>(
+        &mut self,
+        fresh: impl FnOnce() -> Result<CsrfKey, E>,
+    ) -> Result<CsrfKey, E> {
+        if let Standing::Live(live) = &self.standing
+            && !self.wishes.renew
+        {
+            return Ok(live.header.csrf);
+        }
+        let key = match self.wishes.csrf {
+            Some(key) => key,
+            None => fresh()?,
+        };
+        self.wishes.csrf = Some(key);
+        Ok(key)
     }
 
     /// What a commit works on while the handler may go on.

@@ -21,8 +21,9 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::http::Request;
 use axum::response::Result;
-use axum::routing::get;
+use axum::routing::{get, post};
 use cloakroom::clock::{Clock, SystemClock};
+use cloakroom::csrf::CsrfGuard;
 use cloakroom::events::{Event, EventKind};
 use cloakroom::store::{
     Handle, MemoryStore, OffsetDateTime, Outcome, Record, SessionStore, StoreError, StoreErrorKind,
@@ -321,6 +322,7 @@ async fn each_event_of_the_table_is_told_to_the_log_and_to_the_callback() {
     seen.append(&mut ids(&log).await);
     seen.append(&mut cookies(&log).await);
     seen.append(&mut headers(&log).await);
+    seen.append(&mut forgeries(&log).await);
     seen.append(&mut changes(&log).await);
     seen.append(&mut failures(&log).await);
     seen.append(&mut sweeps(&log).await);
@@ -443,6 +445,38 @@ async fn headers(log: &Log) -> BTreeSet<(String, String)> {
     rig.expect(&["refused: other_carrier"], &answer);
     let answer = read(&rig, &["a", "b"]).await;
     rig.expect(&["refused: differing_headers"], &answer);
+    rig.seen
+}
+
+async fn forgeries(log: &Log) -> BTreeSet<(String, String)> {
+    let mut rig = Rig::new(log, |layer| layer);
+    rig.app = Router::new()
+        .route("/guarded", post(async |_: CsrfGuard| "done"))
+        .layer(rig.layer.clone())
+        .merge(rig.app);
+    let send = async |rig: &Rig, lines: &[(&str, &str)]| {
+        let mut request = Request::post("/guarded");
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        call(&rig.app, request.body(Body::empty()).unwrap()).await
+    };
+    let pair = rig.logged_in().await;
+    for (lines, told) in [
+        (vec![("cookie", &*pair)], "csrf_refused: missing_token"),
+        (
+            vec![("cookie", &*pair), ("x-csrf-token", "x")],
+            "csrf_refused: wrong_token",
+        ),
+        (
+            vec![("sec-fetch-site", "cross-site")],
+            "csrf_refused: cross_origin",
+        ),
+    ] {
+        let answer = send(&rig, &lines).await;
+        assert_eq!(answer.status, 403);
+        rig.expect(&[told], &answer);
+    }
     rig.seen
 }
 

@@ -5,33 +5,18 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::thread;
 
-use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE, VARY};
-use http::{Request, Response, StatusCode};
-use tempfile::TempDir;
+use http::{Request, StatusCode};
 
 #[path = "support/example.rs"]
 mod example;
 #[path = "support/example_client.rs"]
+#[allow(dead_code)]
 mod example_client;
 
-use example::{Example, Running, assert_ends_with, command, quickstart};
-use example_client::{Client, assert_leads_to, exchange, header};
+use example::{Example, Running, accounts, assert_ends_with, command};
+use example_client::Client;
 
 const COOKIE_NAME: &str = "__Host-Http-id";
-const ALICE: &str = "name=alice&password=looking-glass";
-const BOB: &str = "name=bob&password=bricks-and-mortar";
-
-/// The quickstart, the folder of its database, and a browser.
-fn quickstart_and_client() -> (Example, TempDir, Client) {
-    let folder = tempfile::tempdir().unwrap();
-    let example = Example::start(quickstart(&folder.path().join("sessions.db")));
-    let client = Client::new(example.port);
-    (example, folder, client)
-}
-
-fn log_in(client: &mut Client, credentials: &str) {
-    assert_leads_to(&client.post("/login", credentials), "/login/done");
-}
 
 fn assert_counts_visits(name: &str) {
     let example = Example::start(command(name));
@@ -117,30 +102,7 @@ fn overlapping_requests_each_put_their_piece_into_the_typed_cart() {
 }
 
 #[test]
-fn the_quickstart_says_where_it_is_and_who_can_log_in() {
-    let folder = tempfile::tempdir().unwrap();
-    let database = folder.path().join("sessions.db");
-    let mut command = quickstart(&database);
-    command.env("PORT", "0").stdout(Stdio::piped());
-    let mut process = Running(command.spawn().unwrap());
-    let output = BufReader::new(process.0.stdout.take().unwrap());
-    let lines: Vec<_> = output.lines().take(4).map(Result::unwrap).collect();
-    assert_eq!(
-        lines[..3],
-        [
-            format!("sessions are kept in {}", database.display()),
-            "log in as alice with the password looking-glass".into(),
-            "log in as bob with the password bricks-and-mortar".into(),
-        ]
-    );
-    let port = lines[3].strip_prefix("listening on http://localhost:");
-    let mut client = Client::new(port.unwrap().parse().unwrap());
-    log_in(&mut client, ALICE);
-    log_in(&mut client, BOB);
-}
-
-#[test]
-fn a_port_that_the_quickstart_cannot_have_is_a_sentence_on_how_to_choose_another() {
+fn a_port_that_an_example_cannot_have_is_a_sentence_on_how_to_choose_another() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("localhost:0").unwrap();
     let taken = taken.local_addr().unwrap().port().to_string();
@@ -150,174 +112,7 @@ fn a_port_that_the_quickstart_cannot_have_is_a_sentence_on_how_to_choose_another
         ("", "PORT is \"\", and has to be a number"),
         (&taken, &format!("port {taken} is in use")),
     ] {
-        let mut command = quickstart(&folder.path().join("sessions.db"));
+        let mut command = accounts(&folder.path().join("accounts.db"));
         assert_ends_with(command.env("PORT", port), sentence);
-    }
-}
-
-#[test]
-fn the_quickstart_gives_a_visitor_no_cookie() {
-    let (_example, _folder, mut client) = quickstart_and_client();
-    let home = client.get("/");
-    assert_eq!(home.status(), StatusCode::OK);
-    assert!(home.body().contains("You are not logged in"));
-    assert_leads_to(&client.get("/account"), "/login");
-    let form = client.get("/login");
-    assert_eq!(form.status(), StatusCode::OK);
-    // It does not ask for the session, and so does not depend on the cookie.
-    assert_eq!(header(&form, VARY), None);
-    assert_eq!(client.cookie(), None);
-}
-
-#[test]
-fn the_quickstart_answers_a_wrong_password_and_an_unknown_name_alike() {
-    let (_example, _folder, mut client) = quickstart_and_client();
-    let mut answer = |credentials| {
-        let mut response = client.post("/login", credentials);
-        response.headers_mut().remove("date");
-        assert_eq!(client.cookie(), None, "{credentials}");
-        (
-            response.status(),
-            response.headers().clone(),
-            response.into_body(),
-        )
-    };
-    let wrong_password = answer("name=alice&password=tweedledee");
-    assert_eq!(wrong_password.0, StatusCode::FORBIDDEN);
-    assert!(
-        wrong_password
-            .2
-            .contains("The name or the password is wrong.")
-    );
-    for credentials in [
-        "name=mallory&password=tweedledee",
-        "name=mallory&password=looking-glass",
-        // What the hash that stands in for an unknown user's was made of.
-        "name=mallory&password=",
-        "name=&password=",
-        "name=bob&password=looking-glass",
-    ] {
-        assert_eq!(answer(credentials), wrong_password, "{credentials}");
-    }
-}
-
-#[test]
-fn in_the_quickstart_a_login_lasts_over_a_restart_and_until_the_logout() {
-    let (mut example, _folder, mut client) = quickstart_and_client();
-
-    let response = client.post("/login", ALICE);
-    assert_leads_to(&response, "/login/done");
-    assert_eq!(header(&response, CACHE_CONTROL), Some("no-store"));
-    let (name, value) = client.cookie().unwrap();
-    assert_eq!(
-        header(&response, SET_COOKIE).unwrap(),
-        format!("{name}={value}; HttpOnly; SameSite=Lax; Secure; Path=/")
-    );
-    assert_eq!(name, COOKIE_NAME);
-    assert_leads_to(&client.get("/login/done"), "/account");
-
-    let account = client.get("/account");
-    assert_eq!(account.status(), StatusCode::OK);
-    assert_eq!(header(&account, CACHE_CONTROL), Some("no-store"));
-    assert_eq!(header(&account, VARY), Some("Cookie"));
-    assert_shows(
-        &account,
-        &["Welcome, alice!", "<strong>alice</strong>", "<strong>1<"],
-    );
-    let home = client.get("/");
-    assert_shows(&home, &["<strong>alice</strong>"]);
-    assert_eq!(header(&home, CACHE_CONTROL), Some("no-store"));
-
-    example.restart();
-
-    let account = client.get("/account");
-    assert_shows(&account, &["<strong>alice</strong>", "<strong>2<"]);
-    assert!(
-        !account.body().contains("Welcome"),
-        "the message is for one page"
-    );
-
-    let mut copy_of_the_cookie = client.clone();
-    let response = client.post("/logout", "");
-    assert_leads_to(&response, "/");
-    assert_eq!(
-        header(&response, SET_COOKIE).unwrap(),
-        "__Host-Http-id=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0; \
-         Expires=Thu, 01 Jan 1970 00:00:00 GMT"
-    );
-    assert_eq!(header(&response, CACHE_CONTROL), Some("no-store"));
-    assert_eq!(client.cookie(), None);
-    assert_leads_to(&client.get("/account"), "/login");
-    assert_leads_to(&copy_of_the_cookie.get("/account"), "/login");
-    example.restart();
-    assert_leads_to(&copy_of_the_cookie.get("/account"), "/login");
-}
-
-#[test]
-fn in_the_quickstart_a_login_renews_the_id() {
-    let (_example, _folder, mut client) = quickstart_and_client();
-    log_in(&mut client, ALICE);
-    let mut before = client.clone();
-    assert_eq!(before.get("/account").status(), StatusCode::OK);
-
-    log_in(&mut client, ALICE);
-    assert_ne!(client.cookie(), before.cookie());
-    assert_leads_to(&before.get("/account"), "/login");
-    // The same session: the views go on.
-    assert_shows(&client.get("/account"), &["<strong>2<"]);
-
-    let mut of_alice = client.clone();
-    log_in(&mut client, BOB);
-    assert_ne!(client.cookie(), of_alice.cookie());
-    assert_leads_to(&of_alice.get("/account"), "/login");
-    // Another user, and so nothing of the session of before.
-    assert_shows(
-        &client.get("/account"),
-        &["<strong>bob</strong>", "<strong>1<"],
-    );
-}
-
-#[test]
-fn the_quickstart_tells_a_browser_that_did_not_keep_the_cookie() {
-    let (example, _folder, mut client) = quickstart_and_client();
-    log_in(&mut client, ALICE);
-    let mut without_cookie = Client::new(example.port);
-    let page = without_cookie.get("/login/done");
-    assert_eq!(page.status(), StatusCode::OK);
-    assert_shows(&page, &["did not keep the cookie", "Safari", "HTTPS"]);
-    assert_eq!(without_cookie.cookie(), None);
-}
-
-#[test]
-fn the_quickstart_refuses_forms_of_other_sites() {
-    let (example, _folder, mut client) = quickstart_and_client();
-    log_in(&mut client, ALICE);
-    let (name, value) = client.cookie().unwrap();
-    for (header, origin) in [
-        ("sec-fetch-site", "cross-site"),
-        ("sec-fetch-site", "same-site"),
-        ("origin", "https://elsewhere.example"),
-    ] {
-        let request = Request::post("/logout")
-            .header(COOKIE, format!("{name}={value}"))
-            .header(header, origin);
-        let response = exchange(example.port, &request.body(String::new()).unwrap());
-        assert_eq!(
-            response.status(),
-            StatusCode::FORBIDDEN,
-            "{header}: {origin}"
-        );
-    }
-    assert_eq!(client.get("/account").status(), StatusCode::OK);
-}
-
-#[track_caller]
-fn assert_shows(page: &Response<String>, texts: &[&str]) {
-    for text in texts {
-        assert!(
-            page.body().contains(text),
-            "{text:?} is not in {}",
-            page.body()
-        );
     }
 }

@@ -41,7 +41,7 @@ fn sessions_in_postgresql_are_shared_by_nodes_and_survive_them() {
     runtime.block_on(place.migrated(1)).pool();
     shared_by_nodes(
         || on_postgres(&place.schema),
-        |handle| format!("WHERE handle = &#39;\\x{handle}&#39;"),
+        |handle| format!("WHERE handle = '\\x{handle}'"),
     );
 }
 

@@ -17,8 +17,9 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::http::{Extensions, Request};
 use axum::response::Result;
-use axum::routing::get;
+use axum::routing::{get, post};
 use cloakroom::clock::{Clock, SystemClock};
+use cloakroom::csrf::{CsrfGuard, CsrfToken};
 use cloakroom::events::Event;
 use cloakroom::store::{Handle, MemoryStore, Record, StoreError};
 use cloakroom::testing::{
@@ -563,6 +564,34 @@ async fn the_id_of_a_program_is_logged_nowhere() {
     assert_eq!(
         send("/logout", &[("x-auth-token", &id)]).await.as_deref(),
         Some("")
+    );
+    log.clear_but_check(&secrets);
+}
+
+#[tokio::test]
+async fn csrf_tokens_are_logged_nowhere_right_or_wrong() {
+    let (log, _turn) = log().await;
+    let app = Router::new()
+        .route("/", post(async |_: CsrfGuard| "done"))
+        .route("/token", get(async |token: CsrfToken| token.to_string()))
+        .merge(routes())
+        .layer(SessionLayer::new(MemoryStore::new()));
+    let pair = visit(&app, "/login").await.pair();
+    let mut secrets = Secrets::with_markers();
+    let token = get_with(&app, "/token", &[&pair]).await.body;
+    secrets.note_text(&token);
+    for (sent, status) in [(&*token, 200), (&token[1..], 403), (DATA, 403)] {
+        let request = Request::post("/")
+            .header("cookie", &pair)
+            .header("x-csrf-token", sent);
+        let answer = call(&app, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, status);
+        secrets.note_text(&token[1..]);
+    }
+    assert_eq!(
+        log.having("its CSRF token is not that of the session")
+            .len(),
+        2
     );
     log.clear_but_check(&secrets);
 }

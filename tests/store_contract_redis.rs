@@ -42,6 +42,10 @@ mod single_server {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }
 
 mod cluster {
@@ -56,4 +60,8 @@ mod cluster {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }

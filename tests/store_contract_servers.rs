@@ -22,6 +22,10 @@ mod postgres {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }
 
 /// As where the database's default is stricter, and the pool is the user's own.
@@ -41,6 +45,29 @@ mod postgres_serializable {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
+}
+
+/// As where the database's default is stricter, by what the lists of users can meet.
+mod postgres_by_user_at_repeatable_read {
+    use super::CONNECTIONS;
+    use super::sql::{Guarded, PostgresPlace};
+
+    async fn make_store() -> Guarded {
+        let Some(place) = PostgresPlace::new().await else {
+            return Guarded::left_out();
+        };
+        let options = place.options.clone();
+        let options = options.options([("default_transaction_isolation", "repeatable read")]);
+        let store = place.store_on(place.pool_with(CONNECTIONS, options).await);
+        store.migrate().await.unwrap();
+        Guarded::new(store, place)
+    }
+
+    cloakroom::user_index_tests!(make_store);
 }
 
 /// As for more sessions than one table is good for.
@@ -56,6 +83,10 @@ mod postgres_partitioned {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
 }
 
 /// MySQL or MariaDB.
@@ -71,4 +102,44 @@ mod mysql {
     }
 
     cloakroom::store_tests!(make_store);
+
+    mod by_user {
+        cloakroom::user_index_tests!(super::make_store);
+    }
+}
+
+/// As where the server's default is another, and the pool is the user's own.
+mod mysql_by_user_at {
+    use super::CONNECTIONS;
+    use super::sql::{Guarded, MySqlPlace};
+
+    async fn make_store(isolation: &str) -> Guarded {
+        let Some(place) = MySqlPlace::new().await else {
+            return Guarded::left_out();
+        };
+        let sql = format!("SET SESSION TRANSACTION ISOLATION LEVEL {isolation}");
+        let pool = sqlx::mysql::MySqlPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let sql = sqlx::AssertSqlSafe(sql.clone());
+                Box::pin(async move {
+                    sqlx::Executor::execute(connection, sqlx::raw_sql(sql))
+                        .await
+                        .map(drop)
+                })
+            });
+        let pool = pool.connect_with(place.options.clone()).await.unwrap();
+        let store = cloakroom::store::MySqlStore::new(pool);
+        store.migrate().await.unwrap();
+        Guarded::new(store, place)
+    }
+
+    mod read_committed {
+        cloakroom::user_index_tests!(|| super::make_store("READ COMMITTED"));
+    }
+
+    mod serializable {
+        cloakroom::user_index_tests!(|| super::make_store("SERIALIZABLE"));
+    }
 }

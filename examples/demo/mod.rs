@@ -1,20 +1,19 @@
 //! The app of the examples `postgres` and `redis`: a number that a session counts, and a login. It is the same on
 //! every store.
 
-#[path = "../quickstart/html.rs"]
-mod html;
-#[path = "../quickstart/server.rs"]
+#[path = "../web/layout.rs"]
+mod layout;
+#[path = "../web/server.rs"]
 pub(crate) mod server;
 
 use axum::Router;
 use axum::extract::{Form, State};
 use axum::http::header::CACHE_CONTROL;
-use axum::response::{Html, IntoResponse, Redirect, Response, Result};
+use axum::response::{IntoResponse, Redirect, Response, Result};
 use axum::routing::{get, post};
 use cloakroom::{Key, Session};
+use maud::{Markup, html};
 use serde::Deserialize;
-
-use self::html::escaped;
 
 const COUNT: Key<u64> = Key::new("count");
 
@@ -40,28 +39,27 @@ pub(crate) fn routes(place: Place) -> Router {
 /// `None` where there is no live session: then nothing is stored, and no cookie is set.
 async fn home(State(place): State<Place>, session: Option<Session>) -> Result<Response> {
     let Some(session) = session else {
-        let content =
-            format!("<p>You have no session, and nothing about you is stored.</p>\n{ADD}\n{LOGIN}");
+        let content = html! {
+            p { "You have no session, and nothing about you is stored." }
+            (add_form())
+            (login_form())
+        };
         return Ok(page(place, content).into_response());
     };
     let count = session.get(COUNT)?.unwrap_or(0);
     let handle = session.handle().map(|handle| handle.to_string());
-    let look = (place.look)(&handle.unwrap_or_default());
-    let user = match session.user_id() {
-        Some(user_id) => format!(
-            r#"<p>You are logged in as <strong>{}</strong>.</p>
-<form method="post" action="/logout"><button>Log out</button></form>"#,
-            escaped(&user_id)
-        ),
-        None => LOGIN.into(),
+    let content = html! {
+        p { "Counted in this session: " strong { (count) } }
+        (add_form())
+        @match session.user_id() {
+            Some(user_id) => {
+                p { "You are logged in as " strong { (user_id) } "." }
+                p { form method="post" action="/logout" { button { "Log out" } } }
+            }
+            None => (login_form()),
+        }
+        p { "Your session is kept here:" br; code { ((place.look)(&handle.unwrap_or_default())) } }
     };
-    let content = format!(
-        r#"<p>Counted in this session: <strong>{count}</strong></p>
-{ADD}
-{user}
-<p>Your session is kept here:<br><code>{}</code></p>"#,
-        escaped(&look)
-    );
     // After a logout, the browser's back button must not show this page from its cache.
     Ok(([(CACHE_CONTROL, "no-store")], page(place, content)).into_response())
 }
@@ -77,7 +75,7 @@ struct Visitor {
     name: String,
 }
 
-/// Anybody may be anybody here. An app verifies a password first: see the example `quickstart`.
+/// Anybody may be anybody here. An app verifies a password first: see the example `accounts`.
 async fn log_in(session: Session, Form(visitor): Form<Visitor>) -> Result<Redirect> {
     // A new id, so that one which somebody else may know from before the login opens nothing.
     session.login(visitor.name).await?;
@@ -90,20 +88,28 @@ async fn log_out(session: Session) -> Result<Redirect> {
     Ok(Redirect::to("/"))
 }
 
-const ADD: &str = r#"<form method="post" action="/add"><button>Add one</button></form>"#;
+fn add_form() -> Markup {
+    html! { p { form method="post" action="/add" { button { "Add one" } } } }
+}
 
-const LOGIN: &str = r#"<form method="post" action="/login">
-<label for="name">Name</label>
-<input id="name" name="name" autocomplete="username" autocapitalize="none" required>
-<button>Log in</button>
-</form>"#;
+fn login_form() -> Markup {
+    html! {
+        form.card method="post" action="/login" {
+            label for="name" { "Name" }
+            input #name name="name" autocomplete="username" autocapitalize="none" required;
+            button { "Log in" }
+        }
+    }
+}
 
-fn page(place: Place, content: String) -> Html<String> {
-    let node = format!(
-        r#"<p class="hint">Process {} answered. Start another node by<br><code>{}</code><br>
-and open <a href="http://localhost:3001">http://localhost:3001</a>: it is the same session there.</p>"#,
-        std::process::id(),
-        escaped(place.another_node)
-    );
-    html::page(place.title, &[("/", "Home")], &format!("{content}\n{node}"))
+fn page(place: Place, content: Markup) -> Markup {
+    let content = html! {
+        (content)
+        p.hint {
+            "Process " (std::process::id()) " answered. Start another node by" br;
+            code { (place.another_node) } br;
+            "and open " a href="http://localhost:3001" { "http://localhost:3001" } ": it is the same session there."
+        }
+    };
+    layout::page(place.title, html! { a href="/" { "Home" } }, content)
 }

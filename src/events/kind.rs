@@ -39,6 +39,8 @@ pub enum EventKind {
     DuplicateCookie(DuplicateCookie),
     /// A request brought more cookies than are looked at.
     CookiesOverLimit(CookieLimit),
+    /// A request was refused, since another site may have caused it ([`csrf`](crate::csrf)).
+    CsrfRefused(CsrfRefusal),
     /// Changes were not saved, since their session is no more. The response stands, without a cookie.
     ChangesDropped(DropCause),
     /// Changes could not be saved, and the handler or the client was told.
@@ -110,6 +112,18 @@ pub enum Refusal {
     DifferingHeaders,
 }
 
+/// Why a request may be another site's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CsrfRefusal {
+    /// The session needs a token, and none came.
+    MissingToken,
+    /// The token is not that of the session, or not any more.
+    WrongToken,
+    /// The browser says that the request is of another origin, or does not say of which.
+    CrossOrigin,
+}
+
 /// What is the matter with session cookies of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -161,6 +175,7 @@ impl EventKind {
             Self::CopyInUse => "copy_in_use",
             Self::DuplicateCookie(_) => "duplicate_cookie",
             Self::CookiesOverLimit(_) => "cookies_over_limit",
+            Self::CsrfRefused(_) => "csrf_refused",
             Self::ChangesDropped(_) => "changes_dropped",
             Self::ChangesFailed => "changes_failed",
             Self::ResponseReplaced => "response_replaced",
@@ -197,6 +212,9 @@ impl EventKind {
             Self::DuplicateCookie(DuplicateCookie::TwoSessions) => "two_sessions",
             Self::CookiesOverLimit(CookieLimit::Bytes) => "bytes",
             Self::CookiesOverLimit(CookieLimit::Cookies) => "cookies",
+            Self::CsrfRefused(CsrfRefusal::MissingToken) => "missing_token",
+            Self::CsrfRefused(CsrfRefusal::WrongToken) => "wrong_token",
+            Self::CsrfRefused(CsrfRefusal::CrossOrigin) => "cross_origin",
             Self::ChangesDropped(DropCause::Ended) => "ended",
             Self::ChangesDropped(DropCause::Expired) => "expired",
             Self::ChangesDropped(DropCause::Retired) => "retired",
@@ -231,6 +249,7 @@ impl EventKind {
             | Self::CopyInUse
             | Self::DuplicateCookie(_)
             | Self::CookiesOverLimit(_)
+            | Self::CsrfRefused(_)
             | Self::Contention => Level::WARN,
             Self::Swept => Level::INFO,
             _ => Level::DEBUG,
@@ -282,6 +301,16 @@ impl EventKind {
             }
             Self::CookiesOverLimit(CookieLimit::Cookies) => {
                 "the request has more cookies than are looked at, so it has no session"
+            }
+            Self::CsrfRefused(CsrfRefusal::MissingToken) => {
+                "a request was refused: its CSRF token is missing"
+            }
+            Self::CsrfRefused(CsrfRefusal::WrongToken) => {
+                "a request was refused: its CSRF token is not that of the session, or not any more"
+            }
+            Self::CsrfRefused(CsrfRefusal::CrossOrigin) => {
+                "a request was refused: it is not known to be of this origin; a proxy in front has to pass \
+                 Host on"
             }
             Self::ChangesDropped(_) => "changes of a session that is no more were dropped",
             Self::ChangesFailed => "changes of a session were not saved",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::{
-    DropCause, DuplicateCookie, EndedBy, Event, EventKind, Refusal, metrics,
+    CsrfRefusal, DropCause, DuplicateCookie, EndedBy, Event, EventKind, Refusal, metrics,
     notices::{self, Chain, TARGET},
 };
 use crate::error::Error;
@@ -118,6 +118,11 @@ impl Reporter {
     pub(crate) fn two_live_sessions(&self, cookie: &str) {
         let kind = EventKind::DuplicateCookie(DuplicateCookie::TwoSessions);
         self.odd_lines(kind, Some(cookie));
+    }
+
+    /// A request was refused, since another site may have caused it.
+    pub(crate) fn csrf_refused(&self, why: CsrfRefusal, subject: Option<&Subject>) {
+        self.report(Event::maybe_about(EventKind::CsrfRefused(why), subject));
     }
 
     /// Staged changes were dropped, since their session is no more.

@@ -1,7 +1,7 @@
 //! What a record's payload holds, and how it is written.
 //!
 //! ```text
-//! format      u8            1, or 2 if there is a carrier
+//! format      u8            1, or 2 for what 1 cannot say
 //! digest      32 bytes      SHA-256 of the current secret
 //! retired     u8, then each: digest 32 bytes, kind u8, since i64
 //! started     i64           from when the absolute timeout counts
@@ -11,7 +11,8 @@
 //! login       i64           when the user was authenticated; i64::MIN is never
 //! persistent  u8            whether the cookie outlives the browser
 //! label       u8, text      what a login was labelled with; empty is nothing
-//! carrier     u8            in format 2: 0 for the cookie, 1 for the header; in format 1 it is the cookie
+//! carrier     u8            format 2: 0 for the cookie, 1 for the header; format 1: it is the cookie
+//! csrf        32 bytes      format 2: the key of CSRF tokens; format 1: it is the digest
 //! entries     to the end, each: key u32, text; value u32, JSON
 //! ```
 //!
@@ -25,13 +26,14 @@ use std::time::Duration;
 
 use super::{Reader, RecordDecodeError, as_text};
 use crate::carrier::Carrier;
+use crate::csrf::CsrfKey;
 use crate::id::SecretDigest;
 use crate::store::LoginProgress;
 use crate::timeouts::{Timeouts, millis};
 
-/// The format in which ids travel in cookies.
-const COOKIES_ONLY: u8 = 1;
-const WITH_CARRIER: u8 = 2;
+/// The format in which the carrier and the key are the usual ones, and the one that says which.
+const USUAL: u8 = 1;
+const FULL: u8 = 2;
 const NEVER: i64 = i64::MIN;
 
 /// How many retired secrets a session remembers.
@@ -57,6 +59,8 @@ pub(crate) struct Header {
     pub(crate) label: Option<Arc<str>>,
     /// What its ids travel in.
     pub(crate) carrier: Carrier,
+    /// What its CSRF tokens are made of: new with each change of privilege.
+    pub(crate) csrf: CsrfKey,
 }
 
 /// A secret that was replaced.
@@ -95,10 +99,7 @@ impl Header {
     /// The bytes of this header, with room for `capacity` bytes of entries.
     pub(crate) fn encode(&self, capacity: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.encoded_size() + capacity);
-        bytes.push(match self.carrier {
-            Carrier::Cookie => COOKIES_ONLY,
-            Carrier::Header => WITH_CARRIER,
-        });
+        bytes.push(self.format());
         bytes.extend(self.secret.as_bytes());
         bytes.push(self.retired.len() as u8);
         for retired in &self.retired {
@@ -125,8 +126,9 @@ impl Header {
         let label = self.label.as_deref().unwrap_or_default();
         bytes.push(label.len() as u8);
         bytes.extend(label.as_bytes());
-        if self.carrier == Carrier::Header {
-            bytes.push(1);
+        if self.format() == FULL {
+            bytes.push(u8::from(self.carrier == Carrier::Header));
+            bytes.extend(self.csrf.as_bytes());
         }
         bytes
     }
@@ -134,7 +136,7 @@ impl Header {
     /// The header at the front of a payload, and where its entries begin.
     pub(crate) fn decode(payload: &[u8]) -> Result<(Self, usize), RecordDecodeError> {
         let mut reader = Reader(payload);
-        let format = reader.format(WITH_CARRIER)?;
+        let format = reader.format(FULL)?;
         let secret = SecretDigest::from_bytes(reader.array()?);
         let retired = (0..reader.u8()?)
             .map(|_| decode_retired(&mut reader))
@@ -153,9 +155,12 @@ impl Header {
             0 => None,
             length => Some(reader.text(usize::from(length))?.into()),
         };
-        let carrier = match format {
-            COOKIES_ONLY => Carrier::Cookie,
-            _ => decode_carrier(reader.u8()?)?,
+        let (carrier, csrf) = match format {
+            USUAL => (Carrier::Cookie, CsrfKey::of(&secret)),
+            _ => (
+                decode_carrier(reader.u8()?)?,
+                CsrfKey::from_bytes(reader.array()?),
+            ),
         };
         let header = Self {
             secret,
@@ -167,15 +172,26 @@ impl Header {
             persistent_cookie,
             label,
             carrier,
+            csrf,
         };
         Ok((header, payload.len() - reader.0.len()))
+    }
+
+    fn format(&self) -> u8 {
+        match self.carrier == Carrier::Cookie && self.csrf == CsrfKey::of(&self.secret) {
+            true => USUAL,
+            false => FULL,
+        }
     }
 
     fn encoded_size(&self) -> usize {
         const RETIRED: usize = SecretDigest::BYTES + 1 + 8;
         let label = self.label.as_ref().map_or(0, |label| label.len());
-        let carrier = usize::from(self.carrier == Carrier::Header);
-        1 + SecretDigest::BYTES + 1 + self.retired.len() * RETIRED + 5 * 8 + 1 + 1 + label + carrier
+        let full = match self.format() {
+            USUAL => 0,
+            _ => 1 + CsrfKey::BYTES,
+        };
+        1 + SecretDigest::BYTES + 1 + self.retired.len() * RETIRED + 5 * 8 + 1 + 1 + label + full
     }
 }
 
@@ -305,6 +321,7 @@ mod tests {
             persistent_cookie: true,
             label: Some("Firefox on Linux".into()),
             carrier: Carrier::Header,
+            csrf: CsrfKey::from_bytes([9; 32]),
         }
     }
 
@@ -316,13 +333,22 @@ mod tests {
             persistent_cookie: false,
             label: None,
             carrier: Carrier::Cookie,
+            csrf: CsrfKey::of(&digest(1)),
             ..full()
         }
     }
 
     #[test]
     fn a_header_survives_encoding() {
-        for header in [full(), bare()] {
+        let by_header = Header {
+            carrier: Carrier::Header,
+            ..bare()
+        };
+        let with_key = Header {
+            csrf: CsrfKey::from_bytes([9; 32]),
+            ..bare()
+        };
+        for header in [full(), bare(), by_header, with_key] {
             let mut bytes = header.encode(0);
             assert_eq!(bytes.len(), header.encoded_size());
             let length = bytes.len();
@@ -338,6 +364,7 @@ mod tests {
             assert_eq!(back.persistent_cookie, header.persistent_cookie);
             assert_eq!(back.label, header.label);
             assert_eq!(back.carrier, header.carrier);
+            assert_eq!(back.csrf, header.csrf);
         }
     }
 
@@ -352,7 +379,7 @@ mod tests {
     #[test]
     fn a_newer_format_is_told_from_garbage() {
         let mut bytes = full().encode(0);
-        bytes[0] = WITH_CARRIER + 1;
+        bytes[0] = FULL + 1;
         assert!(Header::decode(&bytes).unwrap_err().is_newer_format());
     }
 
@@ -376,7 +403,8 @@ mod tests {
     #[test]
     fn an_unknown_carrier_is_an_error_and_not_the_cookie() {
         let mut bytes = full().encode(0);
-        *bytes.last_mut().unwrap() = 2;
+        let carrier = bytes.len() - CsrfKey::BYTES - 1;
+        bytes[carrier] = 2;
         let error = Header::decode(&bytes).unwrap_err();
         assert_eq!(error.to_string(), "there is no such carrier");
     }

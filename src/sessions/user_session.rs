@@ -66,10 +66,16 @@ impl UserSession {
         self.is_current
     }
 
-    fn new(handle: Handle, record: &Record, header: &Header, is_current: bool) -> Option<Self> {
+    pub(crate) fn new(
+        handle: Handle,
+        record: &Record,
+        header: &Header,
+        is_current: bool,
+    ) -> Option<Self> {
         let authenticated_at = header.authenticated_at.map(from_unix_millis)?;
         let expires_at = to_unix_millis(record.expires_at);
-        let seen_before_expiry = |idle: Duration| from_unix_millis(expires_at - millis(idle));
+        let seen_before_expiry =
+            |idle: Duration| from_unix_millis(expires_at.saturating_sub(millis(idle)));
         Some(Self {
             handle,
             created_at: record.created_at,
@@ -135,4 +141,39 @@ pub(crate) async fn list(
         }
     }
     Ok(sessions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SecretDigest;
+    use crate::timeouts::Timeouts;
+
+    #[test]
+    fn a_damaged_record_with_times_out_of_all_bounds_is_listed_without_a_panic() {
+        let record = Record {
+            version: crate::record::Version::from_u64(1),
+            created_at: from_unix_millis(0),
+            expires_at: from_unix_millis(i64::MIN),
+            user_id: Some("alice".into()),
+            payload: [].into(),
+        };
+        let header = Header {
+            secret: SecretDigest::from_bytes([1; 32]),
+            retired: Vec::new(),
+            started_at: 0,
+            renewed_at: 0,
+            timeouts: Timeouts::new(Duration::MAX, Duration::MAX),
+            authenticated_at: Some(7),
+            persistent_cookie: false,
+            carrier: crate::carrier::Carrier::Cookie,
+            csrf: crate::csrf::CsrfKey::from_bytes([1; 32]),
+            label: None,
+        };
+        let listed = UserSession::new(Handle::from_bytes([1; 16]), &record, &header, false);
+        assert_eq!(
+            listed.and_then(|listed| listed.last_seen_at),
+            Some(from_unix_millis(7))
+        );
+    }
 }

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use super::data::Loaded;
 use super::{CookieEffect, Job, Live, Standing, State, Wishes};
 use crate::clock::from_unix_millis;
+use crate::csrf::CsrfKey;
 use crate::error::Error;
 use crate::events::{EventKind, RenewedBy};
 use crate::id::{RandomSourceError, SecretDigest, SessionId};
@@ -197,6 +198,7 @@ fn update(
     let issue = if wishes.renew {
         retire_all(&mut draft.header, now);
         draft.renew(fresh_id()?, now);
+        draft.header.csrf = wishes.csrf.unwrap_or(CsrfKey::of(&draft.header.secret));
         Issue::New(EventKind::Renewed(RenewedBy::RenewId))
     } else if upkeep == Some(Upkeep::Renew) {
         retire(&mut draft.header, Retirement::Routine);
@@ -337,6 +339,7 @@ impl Draft {
                 persistent_cookie: job.wishes.persistent_cookie,
                 label: None,
                 carrier: job.carrier,
+                csrf: job.wishes.csrf.unwrap_or(CsrfKey::of(&secret)),
             },
             id,
         }
@@ -364,7 +367,7 @@ impl Draft {
         self.header.renewed_at = now;
     }
 
-    /// A login starts both timeouts anew (NIST SP 800-63B-4 §5.2), with what it asks for, or else with
+    /// A login ends the CSRF tokens from before, and starts both timeouts anew (NIST SP 800-63B-4 §5.2), with what it asks for, or else with
     /// what this request staged.
     fn log_in(&mut self, login: &Login, job: &Job, now: i64) {
         let header = &mut self.header;
@@ -380,6 +383,7 @@ impl Draft {
         if let Some(label) = login.label_text() {
             header.label = Some(label.clone()).filter(|label| !label.is_empty());
         }
+        header.csrf = CsrfKey::of(&header.secret);
         self.expires_at = header.timeouts.expires_at(now, now);
         self.user_id = Some(login.user_id().clone());
     }

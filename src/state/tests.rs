@@ -12,6 +12,7 @@ use super::plan::{Dropped, Importance, LoginPlan, Plan, Write, is_idle, plan, pl
 use super::{CookieEffect, Live, Standing, State, Verdict, judge};
 use crate::carrier::Carrier;
 use crate::clock::{from_unix_millis, to_unix_millis};
+use crate::csrf::CsrfKey;
 use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 use crate::login::Login;
@@ -24,6 +25,7 @@ use crate::timeouts::Timeouts;
 
 mod carried;
 mod combined;
+mod csrf;
 mod idle;
 mod judged;
 mod login;
@@ -94,6 +96,7 @@ fn live() -> Request {
         persistent_cookie: false,
         label: None,
         carrier: Carrier::Cookie,
+        csrf: CsrfKey::of(&id.secret.digest()),
     };
     let record = Record {
         version: Version::from_u64(1),
@@ -254,6 +257,13 @@ impl Request {
         self
     }
 
+    /// A page of this request has a token, of the key of this number if one is to be made.
+    fn with_token(mut self, number: u8) -> Self {
+        let fresh = || Ok::<_, ()>(CsrfKey::from_bytes([number; 32]));
+        self.state.csrf_key_to_come(fresh).unwrap();
+        self
+    }
+
     fn do_not_extend(mut self) -> Self {
         self.state.wishes.do_not_extend = true;
         self
@@ -357,7 +367,7 @@ fn cookie(write: &Write) -> String {
 
 /// What holds of every record that is written.
 fn check(before: &State, write: &Write) {
-    let live = &*write.live;
+    let live = &write.live;
     let record = &live.record;
     let (header, start) = Header::decode(&record.payload).unwrap();
     assert_eq!(facts(&header), facts(&live.header), "the payload says it");
@@ -382,6 +392,7 @@ fn check(before: &State, write: &Write) {
         .live()
         .map_or(before.carrier, |live| live.header.carrier);
     assert_eq!(header.carrier, carrier, "a session keeps its carrier");
+    assert_eq!(header.csrf, live.header.csrf);
     if let Some(before) = before.live() {
         assert_ne!(record.version, before.record.version);
     }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::MySql;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlRow};
+use sqlx::{MySql, SqlStr};
 use time::OffsetDateTime;
 
 use self::failure::failed;
@@ -15,6 +15,7 @@ use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Versio
 use crate::clock::to_unix_millis;
 
 mod failure;
+mod index;
 mod migrate;
 mod statements;
 
@@ -34,16 +35,36 @@ mod statements;
 /// ```
 ///
 /// A clone shares the pool. Every operation is one statement, which commits by itself, and one round trip;
-/// so none is half done when its future is dropped. The exception is an update or a touch of a session that
-/// is no longer there: the server's answer does not tell that for sure from what a proxy may have left out
-/// of it, so a second statement looks. An operation that is dropped while its statement runs goes on in a
-/// task for up to 5 seconds, so that its connection can be used again. Statements are prepared once for
-/// each connection, which takes one round trip more the first time.
+/// so none is half done when its future is dropped. These take more:
 ///
-/// Nothing rests on the isolation level. A statement that the server rolls back since it was in a deadlock
-/// with another is run again. Where sweeps and requests get in each other's way, `READ COMMITTED` locks
-/// less than the default: under `REPEATABLE READ`, a sweep also locks the gaps between the rows that it deletes,
-/// and the row that expires next, until its batch is done. Reading waits for neither.
+/// - An update or a touch of a session that is no longer there: the server's answer does not tell that for
+///   sure from what a proxy may have left out of it, so a second statement looks.
+/// - A login puts its session on the user's list in a transaction of 5 round trips, 6 where there is a limit on
+///   the sessions of a user.
+/// - A batch of a sweep, or of the ending of everyone, is three statements.
+///
+/// An operation that is dropped while a statement or a transaction runs goes on with that in a task for up to 5
+/// seconds, so that its connection can be used again. Statements are prepared once for each connection, which
+/// takes one round trip more the first time.
+///
+/// Nothing rests on the isolation level. What the server rolls back since it was in a deadlock with another is
+/// run again. Where sweeps and requests get in each other's way, `READ COMMITTED` locks less than the
+/// default: under `REPEATABLE READ`, a sweep also locks the gaps between the rows that it deletes, and the row
+/// that expires next, until its batch is done. Reading waits for neither.
+///
+/// # Tables
+///
+/// [`migrate`](Self::migrate) makes three:
+///
+/// - `cloakroom_sessions` has a row for each session.
+/// - `cloakroom_sessions_links` has a row for each session of a user, until the session's absolute timeout:
+///   a login writes it, with two entries of indexes, and a logout deletes it. A session of nobody costs
+///   nothing there.
+/// - `cloakroom_sessions_marks` has a row for each user who logged in since the last sweep, by which the logins of
+///   a user wait for each other, or whose sessions were all ended within 24 hours; and one for everyone.
+///
+/// What is of no use any more there is deleted by a [`Sweeper`](crate::Sweeper), together with the sessions
+/// that expired. User ids are `VARBINARY`: bytes, which no collation takes for others.
 ///
 /// # Your own pool
 ///
@@ -140,7 +161,8 @@ impl MySqlStore {
     }
 
     /// Keeps sessions in a table of another name: 1 to 48 ASCII letters, digits and underscores. Whether upper
-    /// and lower case are distinguished is the server's choice.
+    /// and lower case are distinguished is the server's choice. The other tables and the indexes are named after
+    /// it.
     ///
     /// ```no_run
     /// # #[tokio::main(flavor = "current_thread")]
@@ -221,21 +243,52 @@ impl MySqlStore {
         })
     }
 
+    /// Deletes up to `limit` entries and as many marks that are of no use any more. A session has one entry at
+    /// most, and a login leaves one mark at most: so a sweep, which calls again while there are sessions to
+    /// delete, gets on with them as fast.
+    async fn delete_expired_entries(
+        &self,
+        now: OffsetDateTime,
+        limit: usize,
+    ) -> Result<(), StoreError> {
+        let statements = &self.statements;
+        let links = &statements.delete_expired_links;
+        self.sweep(links, sql::swept_until(now), limit).await?;
+        let marks = &statements.delete_old_marks;
+        self.sweep(marks, sql::index::marks_swept_until(now), limit)
+            .await?;
+        Ok(())
+    }
+
+    async fn sweep(&self, statement: &SqlStr, until: i64, limit: usize) -> Result<u64, StoreError> {
+        execute(&self.pool, || {
+            query(statement).bind(until).bind(sql::limit(limit))
+        })
+        .await
+        .map(|result| result.rows_affected())
+        .map_err(|error| failed("delete expired sessions from MySQL", error))
+    }
+
     /// See [`MAX_USER_ID_BYTES`](Self::MAX_USER_ID_BYTES).
     fn refuse_to_cut(doing: &str, record: &Record) -> Result<(), StoreError> {
-        let user_id_bytes = record.user_id.as_ref().map_or(0, |user_id| user_id.len());
-        let (what, limit) = if user_id_bytes > Self::MAX_USER_ID_BYTES {
-            ("user id", Self::MAX_USER_ID_BYTES)
-        } else if record.payload.len() > Self::MAX_PAYLOAD_BYTES {
-            ("payload", Self::MAX_PAYLOAD_BYTES)
-        } else {
-            return Ok(());
-        };
-        Err(StoreError::unavailable(
-            format!("cannot {doing}"),
-            format!("its {what} has more than {limit} bytes"),
-        ))
+        Self::refuse_to_cut_user_id(doing, record.user_id.as_deref().unwrap_or_default())?;
+        let payload = record.payload.len();
+        refuse_beyond(Self::MAX_PAYLOAD_BYTES, doing, "payload", payload)
     }
+
+    fn refuse_to_cut_user_id(doing: &str, user_id: &str) -> Result<(), StoreError> {
+        refuse_beyond(Self::MAX_USER_ID_BYTES, doing, "user id", user_id.len())
+    }
+}
+
+fn refuse_beyond(limit: usize, doing: &str, what: &str, bytes: usize) -> Result<(), StoreError> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(StoreError::unavailable(
+        format!("cannot {doing}"),
+        format!("its {what} has more than {limit} bytes"),
+    ))
 }
 
 #[async_trait]
@@ -324,18 +377,15 @@ impl SessionStore for MySqlStore {
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
-        let result = execute(&self.pool, || {
-            query(&self.statements.delete_expired)
-                .bind(sql::swept_until(now))
-                .bind(sql::limit(limit))
-        })
-        .await
-        .map_err(|error| failed("delete expired sessions from MySQL", error))?;
-        Ok(sql::count(result.rows_affected()))
+        let statements = &self.statements;
+        let deleted = self.sweep(&statements.delete_expired, sql::swept_until(now), limit);
+        let deleted = deleted.await?;
+        self.delete_expired_entries(now, limit).await?;
+        Ok(sql::count(deleted))
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {
-        None
+        Some(self)
     }
 }
 

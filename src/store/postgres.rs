@@ -15,6 +15,7 @@ use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Versio
 use crate::clock::to_unix_millis;
 
 mod failure;
+mod index;
 mod migrate;
 mod statements;
 
@@ -34,12 +35,30 @@ mod statements;
 /// ```
 ///
 /// A clone shares the pool. Every operation is one statement, which commits by itself, and one round trip;
-/// so none is half done when its future is dropped. An operation that is dropped while its statement runs
-/// goes on in a task for up to 5 seconds, so that its connection can be used again. Statements are prepared
-/// once for each connection, which takes one round trip more the first time.
+/// so none is half done when its future is dropped. Two are transactions: a login puts its session on the
+/// user's list in 5 round trips, 6 where there is a limit on the sessions of a user, and the ending of everyone
+/// marks that in 4. An operation that is dropped while its statements run goes on in a task for up to 5 seconds,
+/// so that its connection can be used again. Statements are prepared once for each connection, which takes one
+/// round trip more the first time.
 ///
 /// Nothing rests on the isolation level. Where the database's default is stricter than `READ COMMITTED`, a
-/// statement that met another one is rolled back, and run again; `READ COMMITTED` is faster.
+/// statement that met another one is rolled back, and run again; `READ COMMITTED` is faster, and what those
+/// two transactions have. In a deadlock, what was rolled back is run again, too.
+///
+/// # Tables
+///
+/// [`migrate`](Self::migrate) makes three:
+///
+/// - `cloakroom_sessions` has a row for each session. It may be partitioned by the hash of the handle.
+/// - `cloakroom_sessions_links` has a row for each session of a user, until the session's absolute timeout:
+///   a login writes it, with two entries of indexes, and a logout deletes it. A session of nobody costs
+///   nothing there.
+/// - `cloakroom_sessions_marks` has a row for each user who logged in since the last sweep, by which the logins of
+///   a user wait for each other, or whose sessions were all ended within 24 hours; and one for everyone.
+///
+/// What is of no use any more there is deleted by a [`Sweeper`](crate::Sweeper), in the statement in which it
+/// deletes sessions that expired. User ids are `bytea` in the last two: `convert_from(user_id, 'UTF8')` shows
+/// them.
 ///
 /// # Your own pool
 ///
@@ -138,7 +157,7 @@ impl PostgresStore {
     }
 
     /// Keeps sessions in a table of another name: 1 to 48 ASCII letters, digits and underscores, upper and
-    /// lower case distinguished. The indexes are named after it.
+    /// lower case distinguished. The other tables and the indexes are named after it.
     ///
     /// ```no_run
     /// # #[tokio::main(flavor = "current_thread")]
@@ -299,6 +318,7 @@ impl SessionStore for PostgresStore {
             query(&self.statements.delete_expired)
                 .bind(sql::swept_until(now))
                 .bind(sql::limit(limit))
+                .bind(sql::index::marks_swept_until(now))
         })
         .await
         .map_err(|error| failed("delete expired sessions from PostgreSQL", error))?;
@@ -306,7 +326,7 @@ impl SessionStore for PostgresStore {
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {
-        None
+        Some(self)
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) mod index;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod pool;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod server_index;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod statement;
 
 /// The table of sessions, unless a store is given another name: one that no application's own table has by
@@ -102,7 +104,10 @@ impl fmt::Display for InvalidTableName {
 impl std::error::Error for InvalidTableName {}
 
 /// SQL into which nothing was formatted but a [`TableName`] and constants of ours. Cheap to clone.
+///
+/// On one line, since servers say of a statement that is running only its first 1024 bytes or so.
 pub(super) fn sql_str(sql: String) -> SqlStr {
+    let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
     AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }
 

@@ -23,6 +23,7 @@ mod servers;
 #[path = "../support/sql.rs"]
 mod sql;
 
+mod by_user;
 mod mysql;
 mod postgres;
 

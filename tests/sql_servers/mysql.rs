@@ -18,6 +18,8 @@ macro_rules! place {
     };
 }
 
+mod lists;
+
 async fn run(pool: &MySqlPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(pool)
@@ -85,7 +87,8 @@ async fn ten_nodes_complete_at_once_what_is_there_in_part() {
         "SELECT count(*) FROM information_schema.statistics WHERE table_schema = '{}'",
         place.database
     );
-    assert_eq!(ask(store.pool(), &indexes).await, 3);
+    // Of the sessions; and of the lists, whose key is of two columns, and of the marks.
+    assert_eq!(ask(store.pool(), &indexes).await, 3 + 3 + 2);
 }
 
 #[tokio::test]
@@ -135,6 +138,7 @@ async fn a_user_that_may_only_read_and_write_can_migrate_what_is_there() {
     let store = MySqlStore::new(place.pool_with(1, options).await);
     store.migrate().await.unwrap();
     every_operation_works(&store).await;
+    by_user::every_operation_works(&store).await;
 
     let error = store.clone().with_table("others").unwrap().migrate().await;
     assert_eq!(error.unwrap_err().kind(), StoreErrorKind::Unavailable);
@@ -156,7 +160,7 @@ async fn words_that_sql_reserves_are_names_as_good_as_any() {
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = '{}'",
         place.database
     );
-    assert_eq!(ask(store.pool(), &tables).await, 5);
+    assert_eq!(ask(store.pool(), &tables).await, 5 * 3);
     for name in ["", "a`b", "a.b", &"x".repeat(49)] {
         assert!(store.clone().with_table(name).is_err(), "{name}");
     }
@@ -246,7 +250,7 @@ async fn what_a_column_does_not_hold_is_refused_where_the_mode_is_not_strict() {
 }
 
 #[tokio::test]
-async fn every_operation_is_one_round_trip_but_one_that_finds_nothing() {
+async fn round_trips_are_one_but_for_logins_sweeps_and_what_finds_nothing() {
     const PING: &[u8] = b"\x01\0\0\0\x0E";
     let place = place!();
     place.migrated(1).await;
@@ -258,9 +262,25 @@ async fn every_operation_is_one_round_trip_but_one_that_finds_nothing() {
         .port(proxy.address.port());
     let store = MySqlStore::new(place.pool_with(1, options).await);
     let pool = store.pool().clone();
+    let by_user = by_user::count_round_trips(&store, &proxy, PING, || pool.num_idle() == 1).await;
+    assert_eq!(
+        by_user,
+        by_user::Operation::ALL.map(|operation| match operation {
+            // To begin, to lock the user, to read the marks, to write the entry, and to commit; and to read
+            // the list, if there is a limit to be kept.
+            by_user::Operation::Link => (operation, 5),
+            by_user::Operation::LinkWithinLimit => (operation, 6),
+            by_user::Operation::LinkBeyondLimit => (operation, 5),
+            by_user::Operation::LinkOvertaken => (operation, 4),
+            by_user::Operation::DeleteLinked => (operation, 3),
+            _ => (operation, 1),
+        })
+    );
     let counts = count_round_trips(&store, &proxy, PING, || pool.num_idle() == 1).await;
     let expected = Operation::ALL.map(|operation| match operation {
         Operation::UpdateOfNothing => (operation, 2),
+        // One for sessions, one for entries of lists, one for marks.
+        Operation::Sweep => (operation, 3),
         operation => (operation, 1),
     });
     assert_eq!(counts, expected);

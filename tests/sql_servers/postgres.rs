@@ -18,6 +18,7 @@ macro_rules! place {
     };
 }
 
+mod lists;
 mod partitioned;
 
 async fn run(pool: &PgPool, sql: &str) {
@@ -96,7 +97,7 @@ async fn migrating_completes_what_is_there_in_part() {
     .await;
     store.migrate().await.unwrap();
     let indexes = format!("SELECT count(*) FROM pg_indexes WHERE schemaname = '{schema}'");
-    assert_eq!(ask(store.pool(), &indexes).await, 3);
+    assert_eq!(ask(store.pool(), &indexes).await, 7);
 }
 
 #[tokio::test]
@@ -134,7 +135,7 @@ async fn a_role_that_may_only_read_and_write_can_migrate_what_is_there() {
         owner.pool(),
         &format!(
             "CREATE ROLE {role} LOGIN PASSWORD 'secret'; GRANT USAGE ON SCHEMA {schema} TO {role};
-            GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role}"
+            GRANT SELECT, INSERT, UPDATE, DELETE ON {table}, {table}_links, {table}_marks TO {role}"
         ),
     )
     .await;
@@ -142,6 +143,7 @@ async fn a_role_that_may_only_read_and_write_can_migrate_what_is_there() {
     let store = place.store_on(place.pool_with(1, options).await);
     store.migrate().await.unwrap();
     every_operation_works(&store).await;
+    by_user::every_operation_works(&store).await;
 
     let error = store.clone().with_table("others").unwrap().migrate().await;
     assert_eq!(error.unwrap_err().kind(), StoreErrorKind::Unavailable);
@@ -177,7 +179,7 @@ async fn words_that_sql_reserves_are_names_as_good_as_any() {
         "SELECT count(*) FROM pg_tables WHERE schemaname = '{}'",
         place.schema
     );
-    assert_eq!(ask(store.pool(), &tables).await, 5);
+    assert_eq!(ask(store.pool(), &tables).await, 5 * 3);
     for name in ["", "a\"b", "a.b", &"x".repeat(49)] {
         assert!(store.clone().with_table(name).is_err(), "{name}");
         assert!(store.clone().with_schema(name).is_err(), "{name}");
@@ -231,7 +233,7 @@ async fn payloads_beyond_the_limits_of_columns_and_packets_come_back() {
 }
 
 #[tokio::test]
-async fn every_operation_is_one_round_trip() {
+async fn every_operation_is_one_round_trip_but_logins_and_the_ending_of_everyone() {
     const SYNC: &[u8] = b"S\0\0\0\x04";
     let place = place!();
     place.migrated(1).await;
@@ -243,6 +245,20 @@ async fn every_operation_is_one_round_trip() {
         .port(proxy.address.port());
     let store = place.store_on(place.pool_with(1, options).await);
     let pool = store.pool().clone();
+    let by_user = by_user::count_round_trips(&store, &proxy, SYNC, || pool.num_idle() == 1).await;
+    assert_eq!(
+        by_user,
+        by_user::Operation::ALL.map(|operation| match operation {
+            // To begin, to lock the user, to read the marks, to write the entry, and to commit; and to read
+            // the list, if there is a limit to be kept.
+            by_user::Operation::Link => (operation, 5),
+            by_user::Operation::LinkWithinLimit => (operation, 6),
+            by_user::Operation::LinkBeyondLimit => (operation, 5),
+            by_user::Operation::LinkOvertaken => (operation, 4),
+            by_user::Operation::MarkEveryone => (operation, 4),
+            _ => (operation, 1),
+        })
+    );
     let counts = count_round_trips(&store, &proxy, SYNC, || pool.num_idle() == 1).await;
     assert_eq!(counts, Operation::ALL.map(|operation| (operation, 1)));
 }
@@ -581,7 +597,11 @@ async fn a_sweep_goes_over_the_index_and_every_other_operation_over_the_key() {
         &pool,
         &format!(
             "INSERT INTO {0} SELECT decode(md5(n::text), 'hex'), 1, 0, {NOW} + n * 1000, 'user ' || n, '\\x00'
-            FROM generate_series(-500, 20000) AS n; ANALYZE {0}",
+            FROM generate_series(-500, 20000) AS n; ANALYZE {0};
+            INSERT INTO {0}_links SELECT convert_to('user ' || n, 'UTF8'), decode(md5(n::text), 'hex'),
+            0, {NOW} + n * 1000, false FROM generate_series(-500, 20000) AS n; ANALYZE {0}_links;
+            INSERT INTO {0}_marks SELECT convert_to('user ' || n, 'UTF8'), {NOW} + n * 1000
+            FROM generate_series(-500, 20000) AS n; ANALYZE {0}_marks",
             place.table()
         ),
     )
@@ -611,7 +631,7 @@ async fn a_sweep_goes_over_the_index_and_every_other_operation_over_the_key() {
     assert_eq!(store.delete_expired(now(), 10).await.unwrap(), 10);
     let sweep = last_statement(&store, &pool).await;
     for mode in ["force_custom_plan", "force_generic_plan"] {
-        let plan = plan(&pool, &sweep, &format!("{NOW}, 100"), mode).await;
+        let plan = plan(&pool, &sweep, &format!("{NOW}, 100, {NOW}"), mode).await;
         assert!(
             plan.contains("Index Scan using cloakroom_sessions_expires_at"),
             "{plan}"

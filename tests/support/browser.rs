@@ -65,18 +65,33 @@ pub(crate) struct Browser {
     _profile: TempDir,
 }
 
+/// How a browser is set.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Setting {
+    /// What it calls itself, if not by its name.
+    pub(crate) user_agent: Option<&'static str>,
+    pub(crate) without_scripts: bool,
+}
+
 impl Browser {
-    pub(crate) fn start(programs: &Programs) -> Self {
+    pub(crate) fn start(programs: &Programs, setting: Setting) -> Self {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new(&programs.driver);
         let child = command.arg("--port=0").stdout(Stdio::piped()).spawn();
         let mut driver = Running(child.unwrap());
         let port = announced_port(&mut driver.0);
+        let mut arguments = arguments(profile.path());
+        arguments.extend(
+            setting
+                .user_agent
+                .map(|agent| format!("--user-agent={agent}")),
+        );
         let new = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": {
                 "binary": programs.browser,
-                "args": arguments(profile.path()),
+                "args": arguments,
+                "prefs": { "profile.managed_default_content_settings.javascript": scripts(setting) },
             },
         }}});
         let new = call(port, Method::POST, "/session", &new);
@@ -112,6 +127,11 @@ impl Browser {
             &format!("/element/{element}/value"),
             json!({ "text": text }),
         );
+    }
+
+    pub(crate) fn clear(&self, css: &str) {
+        let element = self.find(css);
+        self.post(&format!("/element/{element}/clear"), json!({}));
     }
 
     /// What a script of the page returns.
@@ -186,6 +206,11 @@ fn arguments(profile: &Path) -> Vec<String> {
     let mut arguments = fixed.map(String::from).to_vec();
     arguments.push(format!("--user-data-dir={}", profile.display()));
     arguments
+}
+
+/// What Chromium calls it where a site may run scripts, and where it may not. The driver's own run all the same.
+fn scripts(setting: Setting) -> u8 {
+    if setting.without_scripts { 2 } else { 1 }
 }
 
 /// The port that the driver chose, as it says on its standard output.

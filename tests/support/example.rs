@@ -77,10 +77,10 @@ pub(crate) fn command(name: &str) -> Command {
     Command::new(program)
 }
 
-/// The command that runs the quickstart, with its sessions in this file.
+/// The command that runs the accounts, with its users and sessions in this file.
 #[allow(dead_code)]
-pub(crate) fn quickstart(database: &Path) -> Command {
-    let mut command = command("quickstart");
+pub(crate) fn accounts(database: &Path) -> Command {
+    let mut command = command("accounts");
     command.env("CLOAKROOM_DB", database);
     command
 }

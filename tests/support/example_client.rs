@@ -107,6 +107,7 @@ impl Client {
         self.send(Request::get(path).body(String::new()).unwrap())
     }
 
+    #[allow(dead_code)]
     pub(crate) fn post(&mut self, path: &str, form: &str) -> Response<String> {
         let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         self.send(request.body(form.into()).unwrap())

@@ -62,6 +62,11 @@ fn run(test: &str, place: &Place) {
     a_logout_on_one_ends_the_session_on_the_other(one, two);
     a_request_under_way_on_one_does_not_undo_a_logout_on_the_other(one, two);
     increments_over_both_add_up(one, two);
+    if Client::new(one).get("/lists-users").body() == "true" {
+        an_ending_of_all_on_one_ends_the_sessions_on_the_other(one, two);
+        a_login_under_way_on_one_does_not_survive_an_ending_of_all_on_the_other(one, two);
+        a_limit_holds_over_both(one, two);
+    }
     let mut client = Client::new(one);
     client.post("/login", "name=alice");
     let [first, _second] = nodes;
@@ -146,6 +151,55 @@ fn increments_over_both_add_up(one: u16, two: u16) {
     for port in [one, two] {
         assert_is(&mut client.at(port), &sum);
     }
+}
+
+fn an_ending_of_all_on_one_ends_the_sessions_on_the_other(one: u16, two: u16) {
+    let [mut laptop, mut phone, mut other] = [one, two, two].map(Client::new);
+    for (client, form) in [
+        (&mut laptop, "name=bob"),
+        (&mut phone, "name=bob"),
+        (&mut other, "name=carol"),
+    ] {
+        assert_eq!(client.post("/login", form).status(), StatusCode::OK);
+    }
+    assert_eq!(laptop.post("/end-all", "").body(), "2");
+    assert_is(&mut laptop, "no session");
+    for port in [one, two] {
+        assert_is(&mut phone.at(port), "no session");
+        assert_is(&mut other.at(port), "carol, 0");
+    }
+}
+
+/// As that of somebody who knew the old password.
+fn a_login_under_way_on_one_does_not_survive_an_ending_of_all_on_the_other(one: u16, two: u16) {
+    let mut owner = Client::new(two);
+    owner.post("/login", "name=dave");
+    let mut intruder = Client::new(one);
+    let response = thread::scope(|scope| {
+        let under_way = scope.spawn(|| intruder.post("/login-when-told", "name=dave"));
+        Client::new(one).post("/wait-for-it", "");
+        assert_eq!(owner.post("/end-all", "").body(), "1");
+        Client::new(one).post("/tell-it", "");
+        under_way.join().unwrap()
+    });
+    assert_ne!(response.status(), StatusCode::OK);
+    assert_is(&mut intruder, "no session");
+}
+
+fn a_limit_holds_over_both(one: u16, two: u16) {
+    let mut clients: Vec<_> = (0..12)
+        .map(|number| Client::new([one, two][number % 2]))
+        .collect();
+    thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(|| client.post("/login", "name=erin"));
+        }
+    });
+    let is_logged_in = |client: &mut Client| client.get("/").body() == "erin, 0";
+    let logged_in = clients
+        .iter_mut()
+        .filter_map(|client| is_logged_in(client).then_some(()));
+    assert_eq!(logged_in.count(), node::LIMIT);
 }
 
 /// Checks what a browser is shown of its session: whose it is, and the count.

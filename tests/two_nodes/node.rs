@@ -10,6 +10,7 @@ use axum::extract::{Form, State};
 use axum::response::Result;
 use axum::routing::{get, post};
 use axum::{Router, http::StatusCode};
+use cloakroom::store::SessionLimit;
 use cloakroom::{Session, SessionLayer, SessionStore};
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -20,6 +21,9 @@ use crate::places::Place;
 
 /// Longer than a busy machine takes, so that no test fails for being slow.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many sessions a user may have, where the store lists them.
+pub(crate) const LIMIT: usize = 3;
 
 /// What a node says when it listens, before the port.
 const LISTENING: &str = "the node listens on port ";
@@ -68,15 +72,21 @@ pub(crate) async fn serve(open: impl AsyncFn() -> Arc<dyn SessionStore>) {
         let end = std::io::stdin().read_to_end(&mut nothing);
         std::process::exit(i32::from(end.is_err()));
     });
-    let layer = SessionLayer::builder(open().await)
+    let store = open().await;
+    let lists_users = store.user_index().is_some();
+    let mut builder = SessionLayer::builder(store)
         .retry_for(PATIENCE)
-        .store_timeout(PATIENCE)
-        .build()
-        .unwrap();
+        .store_timeout(PATIENCE);
+    if lists_users {
+        builder = builder.limit_sessions_per_user(SessionLimit::EndOldest(LIMIT));
+    }
+    let layer = builder.build().unwrap();
     let listener = TcpListener::bind("localhost:0").await.unwrap();
     // Ends the line that the test harness began.
     println!("\n{LISTENING}{}", listener.local_addr().unwrap().port());
-    axum::serve(listener, app().layer(layer)).await.unwrap();
+    axum::serve(listener, app(lists_users).layer(layer))
+        .await
+        .unwrap();
 }
 
 #[derive(Default)]
@@ -85,11 +95,17 @@ struct Turns {
     told: Notify,
 }
 
-fn app() -> Router {
+fn app(lists_users: bool) -> Router {
     Router::new()
         .route("/", get(show))
         .route("/add", post(add))
+        .route(
+            "/lists-users",
+            get(move || async move { lists_users.to_string() }),
+        )
         .route("/login", post(log_in))
+        .route("/login-when-told", post(log_in_when_told))
+        .route("/end-all", post(end_all))
         .route("/logout", post(log_out))
         .route("/add-when-told", post(add_when_told))
         .route("/wait-for-it", post(wait_for_it))
@@ -125,6 +141,20 @@ async fn log_in(session: Session, Form(visitor): Form<Visitor>) -> Result<()> {
 
 async fn log_out(session: Session) -> Result<()> {
     Ok(session.logout().await?)
+}
+
+async fn log_in_when_told(
+    State(turns): State<Arc<Turns>>,
+    session: Session,
+    Form(visitor): Form<Visitor>,
+) -> Result<()> {
+    turns.loaded.notify_one();
+    turns.told.notified().await;
+    Ok(session.login(visitor.name).await?)
+}
+
+async fn end_all(session: Session) -> Result<String> {
+    Ok(session.end_all_sessions().await?.to_string())
 }
 
 async fn add_when_told(State(turns): State<Arc<Turns>>, session: Session) -> Result<StatusCode> {

@@ -11,6 +11,7 @@ fn everything_wished() -> Wishes {
         timeouts: Some(SHORT),
         persistent_cookie: true,
         do_not_extend: true,
+        csrf: Some(CsrfKey::from_bytes([7; 32])),
     }
 }
 
@@ -68,6 +69,7 @@ fn what_was_staged_during_a_save_is_still_to_be_done() {
     let wishes = Wishes {
         renew: false,
         do_not_extend: false,
+        csrf: None,
         ..everything_wished()
     };
     assert_eq!(request.state.wishes, wishes);

@@ -7,6 +7,10 @@ use crate::store::StoreError;
 use crate::store::sql::dialect::{self, Dialect};
 
 impl Dialect for MySql {
+    /// At every isolation level: under `REPEATABLE READ`, what a transaction sees is fixed by its first read
+    /// without a lock, and not by its beginning.
+    const BEGIN: &'static str = "START TRANSACTION";
+
     fn is_rolled_back(error: &sqlx::Error) -> bool {
         const ER_CHECKREAD: u16 = 1020;
         const ER_LOCK_DEADLOCK: u16 = 1213;

@@ -1,22 +1,80 @@
-//! Makes the table and its indexes.
+//! Makes the tables and their indexes.
 
 use sqlx::{AssertSqlSafe, Executor, MySql, MySqlConnection, Row};
 
 use super::failure::{failed, has_number};
 use super::{MySqlStore, StoreError};
 use crate::store::sql::dialect::Dialect;
+use crate::store::sql::index::{LINKS, MARKS};
 
-/// Name, type, whether it can be NULL, and kind of index that it is the first of, of each column of the table.
-/// MariaDB says how wide an integer is shown.
-const COLUMNS: [(&str, &[&str], &str, &str); 6] = [
-    ("handle", &["binary(16)"], "NO", "PRI"),
-    ("version", BIGINT, "NO", ""),
-    ("created_at", BIGINT, "NO", ""),
-    ("expires_at", BIGINT, "NO", INDEX),
-    ("user_id", &["varbinary(255)"], "YES", INDEX),
-    ("payload", &["mediumblob"], "NO", ""),
+/// The tables: that of sessions, and those next to it.
+const TABLES: [Table; 3] = [
+    Table {
+        suffix: "",
+        columns: &[
+            ("handle", &["binary(16)"], "NO", KEY),
+            ("version", BIGINT, "NO", ""),
+            ("created_at", BIGINT, "NO", ""),
+            ("expires_at", BIGINT, "NO", INDEX),
+            ("user_id", &["varbinary(255)"], "YES", INDEX),
+            ("payload", &["mediumblob"], "NO", ""),
+        ],
+        // User ids are bytes, and no text. The collations that compare byte by byte and are known to both
+        // MySQL and MariaDB take no notice of spaces at the end: 'alice ' would be 'alice'.
+        //
+        // A BLOB would hold 64 KiB, less one byte.
+        definition: "
+            handle BINARY(16) NOT NULL PRIMARY KEY,
+            version BIGINT NOT NULL,
+            created_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            user_id VARBINARY(255),
+            payload MEDIUMBLOB NOT NULL",
+    },
+    Table {
+        suffix: LINKS,
+        columns: &[
+            ("user_id", &["varbinary(255)"], "NO", KEY),
+            ("handle", &["binary(16)"], "NO", KEY),
+            ("linked_at", BIGINT, "NO", ""),
+            ("expires_at", BIGINT, "NO", INDEX),
+            ("pending", &["tinyint(1)"], "NO", ""),
+        ],
+        definition: "
+            user_id VARBINARY(255) NOT NULL,
+            handle BINARY(16) NOT NULL,
+            linked_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            pending BOOLEAN NOT NULL,
+            PRIMARY KEY (user_id, handle)",
+    },
+    Table {
+        suffix: MARKS,
+        columns: &[
+            ("user_id", &["varbinary(255)"], "NO", KEY),
+            ("marked_at", BIGINT, "NO", INDEX),
+        ],
+        definition: "
+            user_id VARBINARY(255) NOT NULL PRIMARY KEY,
+            marked_at BIGINT NOT NULL",
+    },
 ];
+
+struct Table {
+    suffix: &'static str,
+    /// Name, type, whether it can be NULL, and kind of index that it is in, of each column. MariaDB says how
+    /// wide an integer is shown.
+    columns: &'static [(
+        &'static str,
+        &'static [&'static str],
+        &'static str,
+        &'static str,
+    )],
+    definition: &'static str,
+}
+
 const BIGINT: &[&str] = &["bigint", "bigint(20)"];
+const KEY: &str = "PRI";
 const INDEX: &str = "MUL";
 
 /// What there is of a table.
@@ -30,10 +88,10 @@ enum Found {
 }
 
 impl MySqlStore {
-    /// Makes the database ready for sessions: creates the table and its indexes.
+    /// Makes the database ready for sessions: creates the tables and their indexes.
     ///
     /// Call it whenever the program starts: where all is there already, nothing changes, and no right to
-    /// create anything is needed, `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the table being enough. Any
+    /// create anything is needed, `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the tables being enough. Any
     /// number of tasks and nodes may do so at once.
     ///
     /// # Errors
@@ -45,37 +103,50 @@ impl MySqlStore {
         // Should this be dropped half-way, nothing is known of the connection.
         connection.close_on_drop();
         refuse_what_loses_writes(&mut connection).await?;
-        match self.find(&mut connection).await? {
-            Found::Complete => return Ok(()),
-            Found::Another => return Err(self.not_ours()),
-            Found::Nothing => self.create_table(&mut connection).await?,
-            Found::Unfinished(columns) => self.create_indexes(&mut connection, &columns).await?,
+        for table in &TABLES {
+            self.make(&mut connection, table).await?;
         }
-        match self.find(&mut connection).await? {
+        Ok(())
+    }
+
+    async fn make(
+        &self,
+        connection: &mut MySqlConnection,
+        table: &Table,
+    ) -> Result<(), StoreError> {
+        match self.find(connection, table).await? {
+            Found::Complete => return Ok(()),
+            Found::Another => return Err(self.not_ours(table)),
+            Found::Nothing => self.create_table(connection, table).await?,
+            Found::Unfinished(columns) => {
+                self.create_indexes(connection, table, &columns).await?;
+            }
+        }
+        match self.find(connection, table).await? {
             Found::Complete => Ok(()),
-            Found::Nothing | Found::Unfinished(_) | Found::Another => Err(self.not_ours()),
+            Found::Nothing | Found::Unfinished(_) | Found::Another => Err(self.not_ours(table)),
         }
     }
 
+    /// The indexes of all three are named after the first, since the longest names leave no room for more.
+    ///
     /// One statement, atomic, of which any number can run at once: the server lets one create the table, and
     /// has the others wait for it.
-    async fn create_table(&self, connection: &mut MySqlConnection) -> Result<(), StoreError> {
-        let table = self.table.as_str();
-        // User ids are bytes, and no text. The collations that compare byte by byte and are known to both
-        // MySQL and MariaDB take no notice of spaces at the end: 'alice ' would be 'alice'.
-        //
-        // A BLOB would hold 64 KiB, less one byte.
+    async fn create_table(
+        &self,
+        connection: &mut MySqlConnection,
+        table: &Table,
+    ) -> Result<(), StoreError> {
+        let (name, of_sessions) = (self.name(table), self.table.as_str());
+        let indexes = table
+            .columns
+            .iter()
+            .filter(|(_, _, _, index)| *index == INDEX)
+            .map(|(column, ..)| format!(", INDEX `{of_sessions}_{column}` ({column})"));
         let sql = format!(
-            "CREATE TABLE IF NOT EXISTS `{table}` (
-                handle BINARY(16) NOT NULL PRIMARY KEY,
-                version BIGINT NOT NULL,
-                created_at BIGINT NOT NULL,
-                expires_at BIGINT NOT NULL,
-                user_id VARBINARY(255),
-                payload MEDIUMBLOB NOT NULL,
-                INDEX `{table}_expires_at` (expires_at),
-                INDEX `{table}_user_id` (user_id)
-            ) ENGINE = InnoDB"
+            "CREATE TABLE IF NOT EXISTS `{name}` ({}{}) ENGINE = InnoDB",
+            table.definition,
+            indexes.collect::<String>()
         );
         run(connection, sql).await.map_err(migration_failed)
     }
@@ -83,11 +154,12 @@ impl MySqlStore {
     async fn create_indexes(
         &self,
         connection: &mut MySqlConnection,
+        table: &Table,
         columns: &[&str],
     ) -> Result<(), StoreError> {
-        let table = self.table.as_str();
+        let (name, of_sessions) = (self.name(table), self.table.as_str());
         for column in columns {
-            let sql = format!("CREATE INDEX `{table}_{column}` ON `{table}` ({column})");
+            let sql = format!("CREATE INDEX `{of_sessions}_{column}` ON `{name}` ({column})");
             match run(connection, sql).await {
                 Err(error) if is_there_already(&error) => {}
                 other => other.map_err(migration_failed)?,
@@ -97,8 +169,12 @@ impl MySqlStore {
     }
 
     /// By what the server says of the table itself: its catalog compares names in its own way.
-    async fn find(&self, connection: &mut MySqlConnection) -> Result<Found, StoreError> {
-        let sql = format!("SHOW COLUMNS FROM `{}`", self.table.as_str());
+    async fn find(
+        &self,
+        connection: &mut MySqlConnection,
+        table: &Table,
+    ) -> Result<Found, StoreError> {
+        let sql = format!("SHOW COLUMNS FROM `{}`", self.name(table));
         let rows = match connection
             .fetch_all(sqlx::raw_sql(AssertSqlSafe(sql)))
             .await
@@ -106,11 +182,11 @@ impl MySqlStore {
             Err(error) if MySql::is_missing_table(&error) => return Ok(Found::Nothing),
             rows => rows.map_err(migration_failed)?,
         };
-        if rows.len() != COLUMNS.len() {
+        if rows.len() != table.columns.len() {
             return Ok(Found::Another);
         }
         let mut without_index = Vec::new();
-        for (row, (name, types, nullable, index)) in rows.iter().zip(COLUMNS) {
+        for (row, (name, types, nullable, index)) in rows.iter().zip(table.columns) {
             // As bytes, since servers differ in whether these are text.
             let column = |number: usize| -> Result<&[u8], StoreError> {
                 row.try_get_unchecked(number).map_err(migration_failed)
@@ -123,7 +199,7 @@ impl MySqlStore {
             match column(3)? {
                 _ if !is_ours => return Ok(Found::Another),
                 found if found == index.as_bytes() => {}
-                _ if index == INDEX => without_index.push(name),
+                _ if *index == INDEX => without_index.push(*name),
                 _ if index.is_empty() => {}
                 _ => return Ok(Found::Another),
             }
@@ -135,11 +211,15 @@ impl MySqlStore {
         })
     }
 
-    fn not_ours(&self) -> StoreError {
+    fn name(&self, table: &Table) -> String {
+        format!("{}{}", self.table.as_str(), table.suffix)
+    }
+
+    fn not_ours(&self, table: &Table) -> StoreError {
         StoreError::unavailable(
             format!(
                 "the table `{}` is there and is none of sessions",
-                self.table.as_str()
+                self.name(table)
             ),
             "its columns or indexes are others; choose another name by with_table",
         )

@@ -1,7 +1,10 @@
 //! The SQL of the operations.
 
+use std::sync::Arc;
+
 use sqlx::SqlStr;
 
+use crate::store::sql::index::{IndexStatements, LINKS, MARKS, Syntax};
 use crate::store::sql::{RECORD_COLUMNS, TableName, sql_str};
 
 /// The SQL of every operation, written once for the name of the table.
@@ -13,11 +16,23 @@ pub(super) struct Statements {
     pub(super) is_live: SqlStr,
     pub(super) delete: SqlStr,
     pub(super) delete_expired: SqlStr,
+    pub(super) index: Arc<IndexStatements>,
+    pub(super) page: SqlStr,
+    pub(super) delete_linked: SqlStr,
+    pub(super) delete_links: SqlStr,
+    pub(super) delete_expired_links: SqlStr,
+    pub(super) delete_old_marks: SqlStr,
 }
 
 impl Statements {
     pub(super) fn new(table: &TableName) -> Self {
         let table = table.as_str();
+        let links = &format!("`{table}{LINKS}`");
+        let marks = &format!("`{table}{MARKS}`");
+        // Written so that the ranges of the key are found in it, as no server finds them in a comparison of
+        // pairs.
+        let after = "(link.user_id > ? OR link.user_id = ? AND link.handle > ?)";
+        let up_to = "(link.user_id < ? OR link.user_id = ? AND link.handle <= ?)";
         // With the primary key forced, no other row is judged, as a scan of the table could: of a table with
         // few rows, that may be the cheaper plan.
         let condition = format!(
@@ -53,6 +68,32 @@ impl Statements {
             delete_expired: sql_str(format!(
                 "DELETE FROM `{table}` WHERE expires_at <= ? ORDER BY expires_at, handle LIMIT ?"
             )),
+            index: Arc::new(IndexStatements::new(&SYNTAX, links, marks)),
+            page: sql_str(format!(
+                "SELECT user_id, handle FROM {links} AS link WHERE {after}
+                ORDER BY user_id, handle LIMIT ?"
+            )),
+            delete_linked: sql_str(format!(
+                "DELETE session FROM {links} AS link
+                STRAIGHT_JOIN `{table}` AS session ON session.handle = link.handle
+                WHERE {after} AND {up_to}"
+            )),
+            // With their sessions, if there are some again: a login may have come in between. A statement that
+            // took the entries alone would leave its session alive, and on no list.
+            delete_links: sql_str(format!(
+                "DELETE link, session FROM {links} AS link
+                LEFT JOIN `{table}` AS session ON session.handle = link.handle
+                WHERE {after} AND {up_to}"
+            )),
+            delete_expired_links: sql_str(format!(
+                "DELETE FROM {links} WHERE expires_at <= ?
+                ORDER BY expires_at, user_id, handle LIMIT ?"
+            )),
+            // Everyone's stays, so that logins find it to be locked.
+            delete_old_marks: sql_str(format!(
+                "DELETE FROM {marks} WHERE marked_at <= ? AND user_id <> X'FF'
+                ORDER BY marked_at, user_id LIMIT ?"
+            )),
         }
     }
 }
@@ -62,3 +103,12 @@ impl Statements {
 const AS_EXPECTED: u64 = 1;
 pub(super) const OTHER_VERSION: u64 = 2;
 pub(super) const EXPIRED: u64 = 3;
+
+const SYNTAX: Syntax = Syntax {
+    parameters: |sql| sql,
+    on_conflict: |_| "ON DUPLICATE KEY UPDATE".to_owned(),
+    greatest: "GREATEST",
+    locks_rows: true,
+    // MariaDB does not know FOR SHARE.
+    keep_marks: "LOCK IN SHARE MODE",
+};

@@ -6,6 +6,9 @@ use crate::store::StoreError;
 use crate::store::sql::dialect::{self, Dialect};
 
 impl Dialect for Postgres {
+    /// Whatever the database's default is.
+    const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
     fn is_rolled_back(error: &sqlx::Error) -> bool {
         const SERIALIZATION_FAILURE: &str = "40001";
         const DEADLOCK_DETECTED: &str = "40P01";

@@ -1,43 +1,98 @@
-//! Makes the table and its indexes.
+//! Makes the tables and their indexes.
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
 
 use super::statements::qualified;
 use super::{PostgresStore, StoreError, TableName, failed};
+use crate::store::sql::dialect::Dialect;
+use crate::store::sql::index::{LINKS, MARKS};
 
-/// Name, type, and whether it is NOT NULL, of each column of the table.
-const COLUMNS: [(&str, &str, bool); 6] = [
-    ("handle", "bytea", true),
-    ("version", "bigint", true),
-    ("created_at", "bigint", true),
-    ("expires_at", "bigint", true),
-    ("user_id", "text", false),
-    ("payload", "bytea", true),
+/// The tables: that of sessions, and those next to it.
+const TABLES: [Table; 3] = [
+    Table {
+        suffix: "",
+        columns: &[
+            ("handle", "bytea", true),
+            ("version", "bigint", true),
+            ("created_at", "bigint", true),
+            ("expires_at", "bigint", true),
+            ("user_id", "text", false),
+            ("payload", "bytea", true),
+        ],
+        key: "handle",
+        // User ids are compared byte by byte, and their index does not depend on a collation, which another
+        // version of the operating system may order differently.
+        definition: r#"
+            handle BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(handle) = 16),
+            version BIGINT NOT NULL,
+            created_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            user_id TEXT COLLATE "C" CHECK (octet_length(user_id) <= 255),
+            payload BYTEA NOT NULL"#,
+        indexes: &[("expires_at", ""), ("user_id", "WHERE user_id IS NOT NULL")],
+    },
+    Table {
+        suffix: LINKS,
+        columns: &[
+            ("user_id", "bytea", true),
+            ("handle", "bytea", true),
+            ("linked_at", "bigint", true),
+            ("expires_at", "bigint", true),
+            ("pending", "boolean", true),
+        ],
+        key: "user_id",
+        definition: "
+            user_id BYTEA NOT NULL CHECK (octet_length(user_id) <= 255),
+            handle BYTEA NOT NULL CHECK (octet_length(handle) = 16),
+            linked_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            pending BOOLEAN NOT NULL,
+            PRIMARY KEY (user_id, handle)",
+        indexes: &[("expires_at", "")],
+    },
+    Table {
+        suffix: MARKS,
+        columns: &[("user_id", "bytea", true), ("marked_at", "bigint", true)],
+        key: "user_id",
+        definition: "
+            user_id BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(user_id) <= 255),
+            marked_at BIGINT NOT NULL",
+        indexes: &[("marked_at", "")],
+    },
 ];
 
-/// The columns that are the first of an index, the first of them of the primary key.
-const INDEXED: [&str; 3] = ["handle", "expires_at", "user_id"];
+struct Table {
+    suffix: &'static str,
+    /// Name, type, and whether it is NOT NULL, of each column.
+    columns: &'static [(&'static str, &'static str, bool)],
+    /// The first column of the primary key.
+    key: &'static str,
+    definition: &'static str,
+    /// The columns that are the first of another index, and which rows are in it.
+    indexes: &'static [(&'static str, &'static str)],
+}
 
 /// Held by whoever makes a table of sessions: in a database, one at a time. "cloakroo", so that it is no
 /// application's own by chance.
 const ADVISORY_LOCK: i64 = i64::from_be_bytes(*b"cloakroo");
 
 /// What there is of a table.
+#[derive(PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// Without an index, or some.
-    Unfinished,
+    /// Without an index on these columns.
+    Unfinished(Vec<&'static str>),
     Complete,
-    /// Its columns are others.
+    /// Its columns are others, or its key.
     Another,
 }
 
 impl PostgresStore {
-    /// Makes the database ready for sessions: creates the table, its indexes, and the schema if one was
+    /// Makes the database ready for sessions: creates the tables, their indexes, and the schema if one was
     /// [named](Self::with_schema).
     ///
     /// Call it whenever the program starts: where all is there already, nothing changes, and no right to
-    /// create anything is needed, `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the table being enough. Any
+    /// create anything is needed, `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the tables being enough. Any
     /// number of tasks and nodes may do so at once.
     ///
     /// # Errors
@@ -47,63 +102,82 @@ impl PostgresStore {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let mut connection = self.pool().acquire().await.map_err(migration_failed)?;
         self.refuse_a_replica(&mut connection).await?;
-        match self.find(&mut connection).await? {
-            Found::Complete => return Ok(()),
-            Found::Another => return Err(self.not_ours()),
-            Found::Nothing | Found::Unfinished => {}
+        if !self.is_complete(&mut connection).await? {
+            self.create(&mut connection).await?;
         }
-        self.create(&mut connection)
-            .await
-            .map_err(migration_failed)?;
-        match self.find(&mut connection).await? {
-            Found::Complete => Ok(()),
-            Found::Nothing | Found::Unfinished | Found::Another => Err(self.not_ours()),
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// If a table of one of the names is none of ours.
+    async fn is_complete(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
+        let mut is_complete = true;
+        for table in &TABLES {
+            match self.find(connection, table).await? {
+                Found::Complete => {}
+                Found::Another => return Err(self.not_ours(table)),
+                Found::Nothing | Found::Unfinished(_) => is_complete = false,
+            }
         }
+        Ok(is_complete)
     }
 
     /// All or nothing, in one transaction.
     ///
     /// Under a lock, since `IF NOT EXISTS` is none: of two that run it at once, both find nothing, and one
-    /// fails with a violation of a catalog's unique index.
-    async fn create(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        let mut transaction = sqlx::Connection::begin(connection).await?;
+    /// fails with a violation of a catalog's unique index. Under it, what is there is looked at again.
+    async fn create(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        let mut transaction = sqlx::Connection::begin_with(connection, Postgres::BEGIN)
+            .await
+            .map_err(migration_failed)?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)")
             .bind(ADVISORY_LOCK)
             .execute(&mut *transaction)
-            .await?;
+            .await
+            .map_err(migration_failed)?;
         if let Some(schema) = &self.schema {
-            create_schema(&mut transaction, schema).await?;
+            create_schema(&mut transaction, schema)
+                .await
+                .map_err(migration_failed)?;
         }
-        for statement in self.table_statements() {
-            sqlx::query(AssertSqlSafe(statement))
-                .execute(&mut *transaction)
-                .await?;
+        for table in &TABLES {
+            let found = self.find(&mut transaction, table).await?;
+            for statement in self.missing(table, found) {
+                sqlx::query(AssertSqlSafe(statement))
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(migration_failed)?;
+            }
+            if self.find(&mut transaction, table).await? != Found::Complete {
+                return Err(self.not_ours(table));
+            }
         }
-        transaction.commit().await
+        transaction.commit().await.map_err(migration_failed)
     }
 
-    fn table_statements(&self) -> [String; 3] {
-        let name = self.table.as_str();
-        let table = self.qualified_table();
-        [
-            // User ids are compared byte by byte, and their index does not depend on a collation, which
-            // another version of the operating system may order differently.
-            format!(
-                r#"CREATE TABLE IF NOT EXISTS {table} (
-                    handle BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(handle) = 16),
-                    version BIGINT NOT NULL,
-                    created_at BIGINT NOT NULL,
-                    expires_at BIGINT NOT NULL,
-                    user_id TEXT COLLATE "C" CHECK (octet_length(user_id) <= 255),
-                    payload BYTEA NOT NULL
-                )"#
-            ),
-            format!(r#"CREATE INDEX IF NOT EXISTS "{name}_expires_at" ON {table} (expires_at)"#),
-            format!(
-                r#"CREATE INDEX IF NOT EXISTS "{name}_user_id" ON {table} (user_id)
-                WHERE user_id IS NOT NULL"#
-            ),
-        ]
+    /// What makes the rest of a table. An index is missed by its columns, and not by its name: that of a table
+    /// that was partitioned has another one, and none is wanted twice.
+    fn missing(&self, table: &Table, found: Found) -> Vec<String> {
+        let name = self.qualified(table);
+        let mut statements = Vec::new();
+        let columns = match found {
+            Found::Complete | Found::Another => Vec::new(),
+            Found::Unfinished(columns) => columns,
+            Found::Nothing => {
+                statements.push(format!("CREATE TABLE {name} ({})", table.definition));
+                table.indexes.iter().map(|(column, _)| *column).collect()
+            }
+        };
+        for (column, of_rows) in table.indexes {
+            if columns.contains(column) {
+                let index = format!("{}{}_{column}", self.table.as_str(), table.suffix);
+                statements.push(format!(
+                    r#"CREATE INDEX IF NOT EXISTS "{index}" ON {name} ({column}) {of_rows}"#
+                ));
+            }
+        }
+        statements
     }
 
     async fn refuse_a_replica(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
@@ -121,14 +195,18 @@ impl PostgresStore {
     }
 
     /// By the catalogs, which any role may read.
-    async fn find(&self, connection: &mut PgConnection) -> Result<Found, StoreError> {
+    async fn find(
+        &self,
+        connection: &mut PgConnection,
+        table: &Table,
+    ) -> Result<Found, StoreError> {
         let columns: Vec<(String, String, bool)> = sqlx::query_as(
             "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull
             FROM pg_attribute
             WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
             ORDER BY attnum",
         )
-        .bind(self.qualified_table())
+        .bind(self.qualified(table))
         .fetch_all(&mut *connection)
         .await
         .map_err(migration_failed)?;
@@ -138,38 +216,43 @@ impl PostgresStore {
         let are_ours = columns
             .iter()
             .map(|(name, kind, not_null)| (name.as_str(), kind.as_str(), *not_null))
-            .eq(COLUMNS);
+            .eq(table.columns.iter().copied());
         if !are_ours {
             return Ok(Found::Another);
         }
-        let indexed: Vec<String> = sqlx::query_scalar(
-            "SELECT attname::text FROM pg_index JOIN pg_attribute
+        let indexed: Vec<(String, bool)> = sqlx::query_as(
+            "SELECT attname::text, indisprimary FROM pg_index JOIN pg_attribute
             ON attrelid = indrelid AND attnum = indkey[0]
-            WHERE indrelid = to_regclass($1) AND indisvalid AND (attname <> 'handle' OR indisprimary)",
+            WHERE indrelid = to_regclass($1) AND indisvalid",
         )
-        .bind(self.qualified_table())
+        .bind(self.qualified(table))
         .fetch_all(connection)
         .await
         .map_err(migration_failed)?;
-        let is_complete = INDEXED
+        if !indexed.contains(&(table.key.to_owned(), true)) {
+            return Ok(Found::Another);
+        }
+        let missing: Vec<_> = table
+            .indexes
             .iter()
-            .all(|column| indexed.iter().any(|indexed| indexed == column));
-        Ok(if is_complete {
-            Found::Complete
-        } else {
-            Found::Unfinished
+            .map(|(column, _)| *column)
+            .filter(|column| !indexed.iter().any(|(indexed, _)| indexed == column))
+            .collect();
+        Ok(match missing.is_empty() {
+            true => Found::Complete,
+            false => Found::Unfinished(missing),
         })
     }
 
-    fn qualified_table(&self) -> String {
-        qualified(self.schema.as_ref(), &self.table)
+    fn qualified(&self, table: &Table) -> String {
+        qualified(self.schema.as_ref(), &self.table, table.suffix)
     }
 
-    fn not_ours(&self) -> StoreError {
+    fn not_ours(&self, table: &Table) -> StoreError {
         StoreError::unavailable(
             format!(
                 "the table {} is there and is none of sessions",
-                self.qualified_table()
+                self.qualified(table)
             ),
             "its columns or indexes are others; choose another name by with_table",
         )

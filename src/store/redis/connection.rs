@@ -46,32 +46,39 @@ impl RedisConnection {
     }
 
     /// Sends commands in one go to the server that has this key, and waits for the answers, each of which
-    /// may be an error of its own.
-    pub(super) async fn send_all<const N: usize>(
+    /// may be an error of its own. The server runs them in this order, but not as one step.
+    pub(super) async fn send_all(
         &self,
         key: &[u8],
-        commands: [Cmd; N],
-    ) -> RedisResult<[RedisResult<Value>; N]> {
-        let mut pipeline = Pipeline::with_capacity(N);
+        commands: Vec<Cmd>,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
+        let count = commands.len();
+        let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {
             pipeline.add_command(command);
         }
         let answers = match self.0.clone() {
             Client::Single(mut connection) => {
-                connection.send_packed_commands(&pipeline, 0, N).await
+                connection.send_packed_commands(&pipeline, 0, count).await
             }
             Client::Cluster(mut connection) => {
                 let route = master_of(key);
-                connection.route_pipeline(pipeline, 0, N, route).await
+                connection.route_pipeline(pipeline, 0, count, route).await
             }
         };
         let answers: Vec<_> = answers?.into_iter().map(Value::extract_error).collect();
-        answers.try_into().map_err(|_| {
-            redis::RedisError::from((
+        if answers.len() != count {
+            return Err(redis::RedisError::from((
                 redis::ErrorKind::UnexpectedReturnType,
                 "another number of answers than of commands",
-            ))
-        })
+            )));
+        }
+        Ok(answers)
+    }
+
+    /// Whether different keys may be on different servers.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.0, Client::Cluster(_))
     }
 }
 

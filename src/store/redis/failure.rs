@@ -13,7 +13,10 @@ pub(super) fn failed(doing: &str, error: RedisError) -> StoreError {
         ));
     }
     if error.code() == Some("WRONGTYPE") {
-        return StoreError::undecodable("the session's key holds no string", error);
+        return StoreError::undecodable(
+            format!("cannot {doing}: the key holds something of another type"),
+            error,
+        );
     }
     match reason(&error) {
         Some(reason) => StoreError::unavailable(format!("cannot {doing}: {reason}"), error),

@@ -2,9 +2,14 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use crate::id::Handle;
 
 const DEFAULT: &str = "cloakroom:";
+
+/// How many keys the users are noted in, so that no key grows large, and a cluster's masters share them.
+pub(super) const NOTES: u8 = 64;
 
 /// Checked, so that it means nothing in a `SCAN MATCH`, an ACL rule or a shell, and puts no key of a cluster
 /// into a slot that others share.
@@ -36,6 +41,44 @@ impl KeyPrefix {
     /// comes after the prefix has one length, no key of one prefix is a key of another.
     pub(super) fn key(&self, handle: &Handle) -> Vec<u8> {
         format!("{}{handle}", self.0).into_bytes()
+    }
+
+    /// The key of a user's list and mark.
+    ///
+    /// By a hash, since an id of any bytes and any length could be part of another prefix, or choose a slot
+    /// of a cluster (`{…}`). All kinds of keys differ in how they end, so that here, too, no key of one
+    /// prefix is a key of another.
+    pub(super) fn user(&self, user: &UserHash) -> Vec<u8> {
+        let mut key = self.0.clone();
+        for byte in user.0 {
+            key.push_str(&format!("{byte:02x}"));
+        }
+        key.push_str(":user");
+        key.into_bytes()
+    }
+
+    /// The key in which this user is noted as one that has a list.
+    pub(super) fn note_of(&self, user: &UserHash) -> Vec<u8> {
+        self.note(user.0[0] % NOTES)
+    }
+
+    pub(super) fn note(&self, number: u8) -> Vec<u8> {
+        format!("{}{number:02x}:users", self.0).into_bytes()
+    }
+
+    /// The key of everyone's mark.
+    pub(super) fn everyone(&self) -> Vec<u8> {
+        format!("{}everyone", self.0).into_bytes()
+    }
+}
+
+/// The SHA-256 of a user's id.
+#[derive(Clone, Copy)]
+pub(super) struct UserHash(pub(super) [u8; 32]);
+
+impl UserHash {
+    pub(super) fn of(user_id: &str) -> Self {
+        Self(Sha256::digest(user_id).into())
     }
 }
 
@@ -83,6 +126,23 @@ mod tests {
     fn a_key_is_the_prefix_and_the_handle_as_logs_have_it() {
         let key = KeyPrefix::default().key(&Handle::from_bytes([0xAB; 16]));
         assert_eq!(key, b"cloakroom:abababababababababababababababab");
+    }
+
+    /// Or a store could be made to find its keys in another's.
+    #[test]
+    fn no_kind_of_key_ends_in_a_whole_other_one() {
+        let nothing = KeyPrefix(String::new());
+        let user = UserHash::of("alice");
+        let keys = [
+            nothing.key(&Handle::from_bytes([0xAB; 16])),
+            nothing.user(&user),
+            nothing.note_of(&user),
+            nothing.everyone(),
+        ];
+        for key in &keys {
+            let ending_in_it = keys.iter().filter(|other| other.ends_with(key));
+            assert_eq!(ending_in_it.count(), 1, "{}", key.escape_ascii());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 
 use super::connection::RedisConnection;
 use super::failure::failed;
@@ -46,12 +46,40 @@ impl Way<'_> {
         }
     }
 
+    /// Sends commands in one go to the server that has this key, which runs them in this order. One answer
+    /// may be an error, and the others not.
+    pub(super) async fn send_all(
+        self,
+        key: &[u8],
+        commands: Vec<Cmd>,
+    ) -> RedisResult<Vec<RedisResult<Answer>>> {
+        match self {
+            Self::Plain(connection) => {
+                let values = connection.send_all(key, commands).await?.into_iter();
+                let plain = |value| Answer {
+                    value,
+                    unconfirmed: None,
+                };
+                Ok(values.map(|value| value.map(plain)).collect())
+            }
+            Self::Confirmed(replicas) => replicas.send_all(key, commands).await,
+        }
+    }
+
+    /// Whether different keys may be on different servers.
+    pub(super) fn is_cluster(self) -> bool {
+        match self {
+            Self::Plain(connection) => connection.is_cluster(),
+            Self::Confirmed(replicas) => replicas.connection.is_cluster(),
+        }
+    }
+
     /// The answer to what was sent this way.
-    pub(super) async fn answer(
+    pub(super) async fn answer<T>(
         self,
         doing: &str,
-        sent: impl Future<Output = RedisResult<Answer>> + Send,
-    ) -> Result<Answer, StoreError> {
+        sent: impl Future<Output = RedisResult<T>> + Send,
+    ) -> Result<T, StoreError> {
         let Self::Confirmed(replicas) = self else {
             return sent.await.map_err(|error| failed(doing, error));
         };
@@ -78,10 +106,18 @@ impl Replicas {
     const QUEUE: Duration = Duration::from_secs(1);
 
     async fn send(&self, key: &[u8], command: Cmd) -> RedisResult<Answer> {
-        let [value, confirmations] = self
-            .connection
-            .send_all(key, [command, self.wait()])
-            .await?;
+        let mut answers = self.send_all(key, vec![command]).await?;
+        answers.pop().unwrap_or_else(|| Err(no_answer()))
+    }
+
+    async fn send_all(
+        &self,
+        key: &[u8],
+        mut commands: Vec<Cmd>,
+    ) -> RedisResult<Vec<RedisResult<Answer>>> {
+        commands.push(self.wait());
+        let mut answers = self.connection.send_all(key, commands).await?;
+        let confirmations = answers.pop().unwrap_or_else(|| Err(no_answer()));
         let unconfirmed = match confirmations {
             Ok(Value::Int(count)) if count >= i64::from(self.count) => None,
             Ok(Value::Int(count)) => Some(format!(
@@ -91,8 +127,11 @@ impl Replicas {
             Ok(_) => Some("WAIT was answered with something else than a number".into()),
             Err(error) => Some(format!("WAIT failed: {error}")),
         };
-        let value = value?;
-        Ok(Answer { value, unconfirmed })
+        let answer = |value| Answer {
+            value,
+            unconfirmed: unconfirmed.clone(),
+        };
+        Ok(answers.into_iter().map(|value| value.map(answer)).collect())
     }
 
     fn wait(&self) -> Cmd {
@@ -116,4 +155,11 @@ impl Answer {
             ))),
         }
     }
+}
+
+fn no_answer() -> RedisError {
+    RedisError::from((
+        ErrorKind::UnexpectedReturnType,
+        "fewer answers than commands",
+    ))
 }

@@ -116,7 +116,7 @@ pub(super) struct StoredScript {
 }
 
 impl StoredScript {
-    fn new(code: &'static str) -> Self {
+    pub(super) fn new(code: &'static str) -> Self {
         let hash = Script::new(code).get_hash().to_owned();
         Self { code, hash }
     }
@@ -138,7 +138,7 @@ impl StoredScript {
     }
 
     /// The command that calls the script by its hash.
-    fn by_hash(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
+    pub(super) fn by_hash(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
         command("EVALSHA", self.hash.as_bytes(), key, arguments)
     }
 
@@ -146,7 +146,7 @@ impl StoredScript {
     ///
     /// Not `SCRIPT LOAD`, which would go to every master of a cluster, and fail where one is down; nor
     /// `redis::Script`, which uses that.
-    fn by_code(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
+    pub(super) fn by_code(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
         command("EVAL", self.code.as_bytes(), key, arguments)
     }
 }

@@ -6,6 +6,10 @@ use crate::store::StoreError;
 
 /// What the server's errors say about a statement, or a connection.
 pub(in crate::store) trait Dialect: Database {
+    /// Begins a transaction in which a statement sees what was committed when it began, even by those for whose
+    /// locks the statements before it have waited.
+    const BEGIN: &'static str;
+
     /// The server rolled the statement back, since it and others were in each other's way.
     fn is_rolled_back(error: &sqlx::Error) -> bool;
 

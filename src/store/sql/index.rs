@@ -120,13 +120,14 @@ where
     usize: ColumnIndex<DB::Row>,
 {
     lock::<DB>(connection, sql, user_id).await?;
-    let marks = marks::<DB>(connection, sql, user_id).await?;
-    if marks.len() < 2 {
-        // Everyone's, so that it can be locked from the first login on.
+    let mut found = marks::<DB>(connection, sql, user_id).await?;
+    if sql.lock.is_some() && found.len() < 2 {
+        // The first login of all: everyone's row is not there to be locked.
         lock::<DB>(connection, sql, EVERYONE).await?;
+        found = marks::<DB>(connection, sql, user_id).await?;
     }
     let refused_from = to_unix_millis(link.refused_by_marks_from);
-    if marks.iter().any(|&mark| mark >= refused_from) {
+    if found.iter().any(|&mark| mark >= refused_from) {
         return Ok(Linked::Overtaken);
     }
     let linked_at = to_unix_millis(link.linked_at);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::{Database, Executor, IntoArguments, Pool, SqlStr};
+use sqlx::{Connection, Database, Executor, IntoArguments, Pool, SqlStr};
 
 use super::dialect::Dialect;
 
@@ -30,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_TRIES: usize = 20;
 
 /// What sqlx's executors return.
-type Running<'c, T> = Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
+pub(in crate::store) type Running<'c, T> =
+    Pin<Box<dyn Future<Output = sqlx::Result<T>> + Send + 'c>>;
 
 /// A statement with what is bound to it.
 pub(in crate::store) type Statement<DB> = Query<'static, DB, <DB as Database>::Arguments>;
@@ -81,7 +82,31 @@ where
     .await
 }
 
-/// Runs a statement that commits by itself, and again where the server rolled it back for the sake of others.
+/// Runs statements in a transaction, to its end; where one of them fails, it is rolled back.
+pub(in crate::store) async fn transact<DB, T, S>(
+    pool: &Pool<DB>,
+    statements: impl Fn() -> S + Send + Sync,
+) -> sqlx::Result<T>
+where
+    DB: Dialect,
+    T: Send + 'static,
+    S: for<'c> FnOnce(&'c mut DB::Connection) -> Running<'c, T> + Send + 'static,
+{
+    run(pool, || {
+        let statements = statements();
+        move |connection: &mut DB::Connection| -> Running<'_, _> {
+            Box::pin(async move {
+                let mut transaction = connection.begin_with(DB::BEGIN).await?;
+                let result = statements(&mut transaction).await?;
+                transaction.commit().await?;
+                Ok(result)
+            })
+        }
+    })
+    .await
+}
+
+/// Runs what commits by itself, and again where the server rolled it back for the sake of others.
 async fn run<DB, T, S>(pool: &Pool<DB>, statement: impl Fn() -> S + Send + Sync) -> sqlx::Result<T>
 where
     DB: Dialect,

@@ -77,7 +77,11 @@ async fn an_operation_looks_into_one_partition_and_a_sweep_goes_over_the_indexes
         &pool,
         &format!(
             "INSERT INTO {0} SELECT decode(md5(n::text), 'hex'), 1, 0, {NOW} + n * 1000, NULL, '\\x00'
-            FROM generate_series(-500, 20000) AS n; ANALYZE {0}",
+            FROM generate_series(-500, 20000) AS n; ANALYZE {0};
+            INSERT INTO {0}_links SELECT convert_to('user ' || n, 'UTF8'), decode(md5(n::text), 'hex'),
+            0, {NOW} + n * 1000, false FROM generate_series(-500, 20000) AS n; ANALYZE {0}_links;
+            INSERT INTO {0}_marks SELECT convert_to('user ' || n, 'UTF8'), {NOW} + n * 1000
+            FROM generate_series(-500, 20000) AS n; ANALYZE {0}_marks",
             place.table()
         ),
     )
@@ -111,7 +115,7 @@ async fn an_operation_looks_into_one_partition_and_a_sweep_goes_over_the_indexes
     assert_eq!(store.delete_expired(now(), 10).await.unwrap(), 10);
     let sweep = last_statement(&store, &pool).await;
     for mode in ["force_custom_plan", "force_generic_plan"] {
-        let plan = plan(&pool, &sweep, &format!("{NOW}, 100"), mode).await;
+        let plan = plan(&pool, &sweep, &format!("{NOW}, 100, {NOW}"), mode).await;
         assert!(plan.contains("Merge Append"), "{plan}");
         assert!(
             !plan.contains("Seq Scan") && !plan.contains("Sort  "),
