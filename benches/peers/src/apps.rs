@@ -61,6 +61,8 @@ impl App {
             Library::AxumSession => runtime.block_on(with_axum_session())?,
             Library::Cloakroom => with_cloakroom(),
         };
+        // One of the layers starts a task when it is put around a route.
+        let _entered = runtime.enter();
         Ok(Self {
             library,
             // Routes are made once, and not anew with each request.
