@@ -8,3 +8,9 @@
 #[doc = ""]
 #[doc = include_str!("../docs/sessions-for-authentication.md")]
 pub mod sessions_for_authentication {}
+
+#[doc = include_str!("../docs/choosing-a-store.md")]
+pub mod choosing_a_store {}
+
+#[doc = include_str!("../docs/sizing.md")]
+pub mod sizing {}

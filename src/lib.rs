@@ -97,7 +97,9 @@
 //! | `SqliteStore` | `sqlite` | one machine, next to an app's own database |
 //! | `PostgresStore` | `postgres` | any number of nodes |
 //! | `MySqlStore` | `mysql` | any number of nodes, on MySQL or MariaDB |
-//! | `RedisStore` | `redis` | any number of nodes, on one server or a cluster |
+//! | `RedisStore` | `redis` | any number of nodes, on one server or a cluster, of Redis or Valkey |
+//!
+//! What each costs, keeps and loses: [docs::choosing_a_store]. How many servers it takes: [docs::sizing].
 //!
 //! A store of your own is six operations on one key: see [`store::SessionStore`], and the contract suite in
 //! the `testing` module.

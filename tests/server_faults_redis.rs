@@ -247,6 +247,43 @@ async fn a_failover_undoes_no_login_and_no_ending_that_was_waited_for() {
     }
 }
 
+/// As behind Sentinel, or whatever else leads clients to the master.
+#[tokio::test]
+async fn a_proxy_that_follows_the_master_leads_to_the_new_one_without_a_restart_of_the_app() {
+    let Some((mut master, replica)) = master_and_replica().await else {
+        return;
+    };
+    let proxy = Proxy::to(master.port()).await;
+    let connect = || support::connect(proxy.url());
+    let store = RedisStore::new(connect().await);
+    let waiting = store
+        .clone()
+        .wait_for_replicas(1, PATIENCE, connect().await);
+    for number in [1, 2] {
+        waiting.create(&handle(number), &record(1)).await.unwrap();
+    }
+    assert!(waiting.delete(&handle(1)).await.unwrap());
+
+    // It still leads to what is no master any more, and then to nobody.
+    let port = replica.port().to_string();
+    replica.ask::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    master.ask::<()>(&["REPLICAOF", "127.0.0.1", &port]).await;
+    for refused in [store.load(&handle(2)).await, store.load(&handle(1)).await] {
+        assert_eq!(refused.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    }
+    master.kill();
+    assert!(store.load(&handle(2)).await.is_err());
+
+    proxy.lead_to(replica.port());
+    let found = load_in_the_end(&store, &handle(2)).await;
+    assert_eq!(found.unwrap().version, Version::from_u64(1));
+    assert_eq!(load_in_the_end(&store, &handle(1)).await, None);
+    let update = store
+        .update(&handle(2), &record(2), Version::from_u64(1), now())
+        .await;
+    assert_eq!(update.unwrap(), Outcome::Done);
+}
+
 #[tokio::test]
 async fn an_ending_or_a_login_that_no_replica_confirms_is_an_error_to_the_handler() {
     let Some((master, mut replica)) = master_and_replica().await else {

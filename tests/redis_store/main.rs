@@ -11,6 +11,7 @@ use cloakroom::{SessionLayer, testing::TestClient};
 use redis::RedisResult;
 
 mod cluster;
+mod eviction_and_rights;
 mod replicas;
 mod users;
 
@@ -342,7 +343,8 @@ async fn a_session_with_one_small_key_takes_as_much_memory_as_documented() {
     let keys: i64 = server.ask(&["DBSIZE"]).await;
     assert_eq!(keys, SESSIONS);
     let version: String = server.ask(&["INFO", "server"]).await;
-    if version.contains("redis_version:7.") {
+    // Valkey says this version, too, for the sake of clients, and takes less.
+    if version.contains("redis_version:7.") && !version.contains("valkey_version") {
         assert!((255..=310).contains(&each), "{each} bytes");
     }
 }

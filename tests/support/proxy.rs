@@ -1,7 +1,7 @@
 //! A TCP proxy in front of a server, which counts round trips, can stop forwarding, and can cut connections.
 #![allow(dead_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 pub(crate) struct Proxy {
     port: u16,
+    target: Arc<AtomicU16>,
     turns: Arc<AtomicUsize>,
     forwarding: watch::Sender<bool>,
     /// Both directions of each connection.
@@ -23,13 +24,16 @@ impl Proxy {
     pub(crate) async fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
+        let target = Arc::new(AtomicU16::new(target));
         let turns = Arc::new(AtomicUsize::new(0));
         let (forwarding, receiver) = watch::channel(true);
         let connections = Arc::new(Mutex::new(Vec::new()));
         let (counted, listed) = (turns.clone(), connections.clone());
+        let aim = target.clone();
         let server = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
+                let address = ("127.0.0.1", aim.load(Ordering::SeqCst));
+                let Ok(server) = TcpStream::connect(address).await else {
                     continue;
                 };
                 let connection = forward(client, server, counted.clone(), receiver.clone());
@@ -38,6 +42,7 @@ impl Proxy {
         });
         Self {
             port,
+            target,
             turns,
             forwarding,
             connections,
@@ -51,6 +56,12 @@ impl Proxy {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Forwards connections to another port from now on, and cuts those that there are.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.target.store(target, Ordering::SeqCst);
+        self.cut();
     }
 
     /// How often a client spoke after the server had: the round trips, where one waits for each answer.

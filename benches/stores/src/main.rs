@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
+mod alone;
 mod embedded;
 mod engine;
 mod fill;
@@ -18,6 +19,7 @@ mod report;
 mod sql;
 mod sweep;
 
+use self::alone::Alone;
 use self::engine::Engine;
 use self::fill::{Kind, fill};
 use self::options::Options;
@@ -36,14 +38,21 @@ async fn main() -> Result<()> {
     for store in &options.stores {
         let engine = engine::open(store).await?;
         let mut report = Report::new(store, &options)?;
-        let outcome = run(&*engine, &options, &mut report).await;
+        let mut alone = Alone::by(options.alone.clone());
+        let outcome = run(&*engine, &options, &mut alone, &mut report).await;
+        alone.end().await?;
         engine.close().await?;
         outcome.map_err(|error| format!("{store}: {error}"))?;
     }
     Ok(())
 }
 
-async fn run(engine: &dyn Engine, options: &Options, report: &mut Report) -> Result<()> {
+async fn run(
+    engine: &dyn Engine,
+    options: &Options,
+    alone: &mut Alone,
+    report: &mut Report,
+) -> Result<()> {
     for setting in engine.settings().await? {
         report.note(&setting)?;
     }
@@ -54,6 +63,7 @@ async fn run(engine: &dyn Engine, options: &Options, report: &mut Report) -> Res
     for &count in &options.sessions {
         report.sessions = count;
         let missing = count.saturating_sub(handles.len());
+        alone.before_filling(missing).await?;
         let started = Instant::now();
         fill(engine.filler(), Kind::Live, missing, options, &mut handles).await?;
         let took = started.elapsed();
@@ -61,6 +71,7 @@ async fn run(engine: &dyn Engine, options: &Options, report: &mut Report) -> Res
         report.sizes("", &empty, &engine.sizes().await?, count)?;
         let rate = missing as f64 / took.as_secs_f64();
         report.figure("filled", "sessions/s", &[rate])?;
+        alone.begin().await?;
         let syncs: Vec<f64> = (0..options.rounds)
             .map(|_| embedded::sync_time())
             .collect::<Result<_>>()?;
@@ -76,7 +87,7 @@ async fn run(engine: &dyn Engine, options: &Options, report: &mut Report) -> Res
         )?;
         engine.extra(&handles, options, report).await?;
     }
-    sweep::sweep(engine, &handles, options, report).await?;
+    sweep::sweep(engine, &handles, options, alone, report).await?;
     report.sizes(
         "after the sweep: ",
         &empty,

@@ -17,6 +17,8 @@ STORE is memory, file, sqlite, postgres, mysql or redis; all of them if none is 
   --operations N      operations in a round (2000)
   --callers N,N,...   how many call at once (1,16)
   --readers-for N     seconds for which readers are measured without a sweep (10)
+  --alone COMMAND     what keeps other work off the machine: it runs while something is measured, which begins
+                      at its first line of output, and ends when its standard input does
   --out FOLDER        writes a STORE.csv there, too
   --quick             small numbers, to see that the program works; options after it still count";
 
@@ -31,6 +33,7 @@ pub(crate) struct Options {
     pub(crate) operations: usize,
     pub(crate) callers: Vec<usize>,
     pub(crate) readers_for: f64,
+    pub(crate) alone: Option<String>,
     pub(crate) out: Option<PathBuf>,
 }
 
@@ -46,6 +49,7 @@ impl Options {
             operations: 2_000,
             callers: vec![1, 16],
             readers_for: 10.0,
+            alone: None,
             out: None,
         };
         let mut arguments = arguments;
@@ -63,6 +67,7 @@ impl Options {
                 "--operations" => options.operations = number(&value()?)?,
                 "--callers" => options.callers = numbers(&value()?)?,
                 "--readers-for" => options.readers_for = number(&value()?)?,
+                "--alone" => options.alone = Some(value()?),
                 "--out" => options.out = Some(value()?.into()),
                 "--quick" => options.be_quick(),
                 store if STORES.contains(&store) => options.stores.push(store.to_owned()),

@@ -8,6 +8,7 @@ use cloakroom::store::{Handle, OffsetDateTime, SessionStore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
+use crate::alone::Alone;
 use crate::engine::Engine;
 use crate::fill::{IDLE, Kind, fill};
 use crate::measure::{percentile, random};
@@ -27,6 +28,7 @@ pub(crate) async fn sweep(
     engine: &dyn Engine,
     handles: &[Handle],
     options: &Options,
+    alone: &mut Alone,
     report: &mut Report,
 ) -> Result<()> {
     let expired = options.expired();
@@ -34,8 +36,11 @@ pub(crate) async fn sweep(
         return Ok(());
     }
     if engine.self_sweeping().await?.is_some() {
+        // Filling is part of it, since that has to be done in time.
+        alone.begin().await?;
         return watch(engine, handles, options, report).await;
     }
+    alone.before_filling(expired).await?;
     let mut gone = Vec::with_capacity(expired);
     let long_ago = OffsetDateTime::now_utc() - 2 * IDLE;
     fill(
@@ -47,6 +52,7 @@ pub(crate) async fn sweep(
     )
     .await?;
     engine.settle().await?;
+    alone.begin().await?;
     let quiet = Readers::start(engine.store(), handles);
     sleep(Duration::from_secs_f64(options.readers_for)).await;
     quiet.stop("readers without a sweep", report).await?;
