@@ -1,0 +1,162 @@
+//! Responses, lists, and what must hold at the end.
+
+use std::collections::BTreeSet;
+
+use cloakroom::store::Handle;
+use http::StatusCode;
+
+use crate::gate::Who;
+use crate::history::SessionNumber;
+use crate::program::Limit;
+use crate::reference::{Brought, Doing, Reference, SentId};
+use crate::support_id::handle_of;
+
+/// What a response says about the session's cookie.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SetCookie {
+    To(String),
+    Remove,
+}
+
+impl Reference {
+    /// A response is on its way.
+    pub(crate) fn responds(&mut self, who: Who, status: StatusCode, cookies: &[SetCookie]) {
+        if cookies.len() > 1 {
+            self.violated(format!("the response to party {who} sets the cookie twice"));
+        }
+        for cookie in cookies {
+            if let SetCookie::To(value) = cookie {
+                self.sends(who, value);
+            }
+        }
+        let party = &self.parties[who];
+        let acknowledged = party.doing == Doing::Commit && status == StatusCode::OK;
+        if acknowledged
+            && self.has_something_to_write(who)
+            && !self.wrote_now(who)
+            && !self.may_have_been_lost(who)
+        {
+            self.violated(format!(
+                "the changes of party {who} are lost, and its client was told that all is well"
+            ));
+        }
+        self.parties[who].doing = Doing::Over;
+    }
+
+    fn sends(&mut self, who: Who, value: &str) {
+        let party = &self.parties[who];
+        if let Some(id) = self.ids.iter().position(|id| id.value == value) {
+            if party.brought != Brought::Id(id) {
+                self.violated(format!("party {who} was sent an id that another was sent"));
+            } else if party.own_id_is_dead {
+                self.violated(format!(
+                    "party {who} was sent its old id again, which was dead by then"
+                ));
+            }
+            return;
+        }
+        let Some(version) = party.wrote else {
+            self.violated(format!("party {who} was sent an id that was not saved"));
+            return;
+        };
+        let session = self.history.versions[version].session;
+        if handle_of(value) != self.history.sessions[session].handle {
+            self.violated(format!(
+                "party {who} was sent an id of a session that it did not write"
+            ));
+        }
+        let known = &mut self.history.versions[version];
+        known.issues = true;
+        known.may_issue = true;
+        self.ids.push(SentId {
+            value: value.to_owned(),
+            version,
+            presented: false,
+        });
+    }
+
+    /// Whether an end, an expiry or a renewal by others came in between, so that changes are dropped.
+    fn may_have_been_lost(&self, who: Who) -> bool {
+        let party = &self.parties[who];
+        let brought = match party.brought {
+            Brought::Id(id) => Some(self.history.versions[self.ids[id].version].session),
+            _ => None,
+        };
+        party
+            .had
+            .iter()
+            .copied()
+            .chain(brought)
+            .any(|session| self.may_be_closed_to(who, session))
+    }
+
+    fn may_be_closed_to(&self, who: Who, session: SessionNumber) -> bool {
+        let known = &self.history.sessions[session];
+        let expired = known
+            .tip
+            .is_some_and(|tip| self.now() >= self.earliest_end_since(tip));
+        let renewed = self.history.versions.iter().any(|version| {
+            let by_others = version.session == session && version.writer != who;
+            by_others && version.parent.is_some() && (version.privileged || version.may_issue)
+        });
+        known.may_have_ended || expired || renewed
+    }
+
+    /// Where the user of this party is logged in, by what the party was told.
+    pub(crate) fn listed(&mut self, who: Who, handles: &[Handle]) {
+        let Some((user, _)) = self.user_of(who) else {
+            if !handles.is_empty() {
+                self.violated(format!("party {who} has no user, and sees sessions of one"));
+            }
+            self.parties[who].doing = Doing::Nothing;
+            return;
+        };
+        for handle in handles {
+            let is_theirs = self.history.versions.iter().any(|version| {
+                self.history.sessions[version.session].handle == *handle
+                    && version
+                        .logged_in
+                        .is_some_and(|logged_in| logged_in.user == user)
+            });
+            if !is_theirs {
+                self.violated(format!("party {who} sees a session of another user"));
+            }
+        }
+        self.parties[who].doing = Doing::Nothing;
+    }
+
+    /// When to look at which id: right before its session may expire, and when it must have.
+    pub(crate) fn moments(&self) -> Vec<(i64, usize)> {
+        let now = self.now();
+        let mut moments = Vec::new();
+        for (id, sent) in self.ids.iter().enumerate() {
+            let session = &self.history.sessions[self.history.versions[sent.version].session];
+            if let Some(tip) = session.tip
+                && !session.ended
+            {
+                let latest_end = self.history.versions[tip].latest_end;
+                moments.extend([(self.earliest_end_since(tip) - 1, id), (latest_end, id)]);
+            }
+        }
+        moments.retain(|(at, _)| *at > now);
+        moments.sort_unstable();
+        moments
+    }
+
+    /// Everybody has come to the end, and these parties have looked at what each id opens.
+    pub(crate) fn ends(&mut self, probes: &[Who]) {
+        let most = match self.rules.limit {
+            Limit::None => return,
+            Limit::EndOldest(most) | Limit::RefuseLogin(most) => most,
+        };
+        let logged_in: BTreeSet<_> = probes.iter().filter_map(|&who| self.user_of(who)).collect();
+        for user in 0..2 {
+            let sessions = logged_in.iter().filter(|(of, _)| *of == user).count();
+            if sessions > most {
+                self.violated(format!(
+                    "user {user} has {sessions} sessions, and may have {most}"
+                ));
+            }
+        }
+    }
+}

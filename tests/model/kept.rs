@@ -1,0 +1,86 @@
+//! Programs that once failed, or came near to it: what they showed is in their names.
+
+use crate::places::Place;
+use crate::program::{
+    Cookie::*, End::*, Fate::*, How::*, Lasting::*, Limit, Move::*, Operation::*, Program, Rules,
+    Step::*, Time::*, steps,
+};
+use crate::search::assert_holds;
+
+fn plainly(moves: Vec<crate::program::Move>) {
+    let rules = Rules::PLAIN;
+    assert_holds(Place::Memory, &Program { rules, moves });
+}
+
+#[test]
+fn changes_that_others_made_needless_are_not_lost() {
+    plainly(vec![
+        Send(0, Own, steps([Insert(1)]), Ok),
+        Finish(0),
+        Send(0, Stolen(0), steps([Clear]), Ok),
+        Send(0, Stolen(0), steps([Remove(1)]), Ok),
+        Go(1, GoOn),
+        Finish(0),
+    ]);
+}
+
+#[test]
+fn timeouts_that_were_staged_survive_a_login_that_failed() {
+    plainly(vec![
+        Send(
+            0,
+            Own,
+            steps([SetTimeouts(Longer), Login(0, Plain), Insert(0)]),
+            Ok,
+        ),
+        Go(0, Fail),
+    ]);
+}
+
+#[test]
+fn timeouts_that_were_staged_survive_a_save_of_nothing() {
+    plainly(vec![Send(
+        0,
+        Own,
+        steps([SetTimeouts(Longer), Save, Login(0, Plain)]),
+        Ok,
+    )]);
+}
+
+#[test]
+fn a_destroy_ends_what_a_failed_login_could_not() {
+    plainly(vec![
+        Send(0, Own, steps([Login(0, Plain), Destroy]), Ok),
+        Go(0, GoOn),
+        Go(0, GoOn),
+        Go(0, Fail),
+        Go(0, Fail),
+    ]);
+}
+
+#[test]
+fn a_session_that_expires_while_it_is_created_makes_room_for_another() {
+    let rules = Rules {
+        limit: Limit::RefuseLogin(1),
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(2, Own, steps([Login(1, Plain), Login(1, Plain)]), Ok),
+        Go(0, GoOn),
+        Go(0, GoOn),
+        Pass(Idle),
+        Finish(0),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
+}
+
+#[test]
+fn a_handle_ends_its_session_whatever_else_is_under_way() {
+    plainly(vec![
+        Send(0, Own, steps([Login(0, Plain)]), Ok),
+        Go(0, GoOn),
+        Go(0, GoOn),
+        Operate(End(0)),
+        Go(1, GoOn),
+    ]);
+}

@@ -1,0 +1,318 @@
+//! A program: what browsers, operators, the clock and the store do, step by step.
+//!
+//! Ids come from the random source of the system, so a program refers to them by who got them, and to
+//! whatever else there may be or not by a number that is taken modulo how many there are.
+
+use std::fmt;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Prints as the Rust that makes it, so that one which fails can be kept as a test.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub(crate) rules: Rules,
+    pub(crate) moves: Vec<Move>,
+}
+
+/// How the layer is set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rules {
+    pub(crate) touch_every_read: bool,
+    /// Whether ids are renewed every five minutes.
+    pub(crate) renew_ids: bool,
+    pub(crate) limit: Limit,
+}
+
+/// How many sessions a user may have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Limit {
+    None,
+    EndOldest(usize),
+    RefuseLogin(usize),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Move {
+    /// A browser sends a request, which runs until it calls the store.
+    Send(Browser, Cookie, Steps, End),
+    /// One of the store calls under way comes one step further, by its fate.
+    Go(u8, Fate),
+    /// Somebody who is under way comes to the end, with a store that works.
+    Finish(u8),
+    /// One of the clients under way hangs up: its request is dropped where it is.
+    HangUp(u8),
+    /// One of the responses under way reaches its browser.
+    Deliver(u8),
+    /// The clock advances.
+    Pass(Time),
+    /// A sweep for expired records begins.
+    Sweep,
+    /// An operator begins to end sessions.
+    Operate(Operation),
+}
+
+/// One of the browsers, by number.
+pub(crate) type Browser = u8;
+
+/// What a request brings as the session's cookie.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cookie {
+    /// What the browser has.
+    Own,
+    /// One of the ids that were ever sent to anybody, counted from the latest.
+    Stolen(u8),
+    /// A well-formed id that nobody was sent.
+    Forged,
+    /// The handle of a session, with a secret that is made up.
+    Guessed(u8),
+}
+
+/// What a handler does, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Insert(Key),
+    /// Adds to a list, by a closure of `update`.
+    Append(Key),
+    Remove(Key),
+    Take(Key),
+    Clear,
+    Save,
+    RenewId,
+    PersistentCookie,
+    SetTimeouts(Lasting),
+    DoNotExtend,
+    Login(User, How),
+    Destroy,
+    /// Ends one of the sessions that there ever were, if it is the user's.
+    EndOne(u8),
+    EndOthers,
+    EndAll,
+    /// Looks where the user is logged in.
+    List,
+}
+
+/// The steps of one request.
+#[derive(Clone)]
+pub(crate) struct Steps(pub(crate) Vec<Step>);
+
+/// How a handler ends, if no step of it failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum End {
+    Ok,
+    ServerError,
+    Panic,
+}
+
+pub(crate) type Key = u8;
+pub(crate) type User = u8;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum How {
+    Plain,
+    SecondFactorPending,
+    RememberMe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Lasting {
+    Shorter,
+    Longer,
+}
+
+/// What becomes of a store call that waits before or after its effect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fate {
+    GoOn,
+    /// It fails here: nothing more takes effect, and the answer, if there was one, is lost.
+    Fail,
+    /// It fails, and if it had no effect yet, has it later all the same.
+    FailAndTakeEffectLater,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Time {
+    /// Within the grace of a retired id.
+    Second,
+    /// Longer than that, and worth a touch.
+    Minutes,
+    /// Nearly the idle timeout.
+    NearlyIdle,
+    /// Longer than the idle timeout, and than a sweep spares.
+    Idle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Operation {
+    /// Ends one of the sessions that there ever were.
+    End(u8),
+    /// Ends it if it is this user's.
+    EndOfUser(User, u8),
+    EndAll(User),
+    EndEveryone,
+}
+
+impl Rules {
+    /// The defaults of the layer.
+    pub(crate) const PLAIN: Self = Self {
+        touch_every_read: false,
+        renew_ids: false,
+        limit: Limit::None,
+    };
+}
+
+/// Steps, as a program prints them.
+pub(crate) fn steps<const N: usize>(steps: [Step; N]) -> Steps {
+    Steps(steps.to_vec())
+}
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // On one line, however the program is printed.
+        write!(f, "steps({:?})", self.0)
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "Program {{\n    rules: {:?},\n    moves: vec![",
+            self.rules
+        )?;
+        for step in &self.moves {
+            writeln!(f, "        {step:?},")?;
+        }
+        write!(f, "    ],\n}}")
+    }
+}
+
+/// Programs of up to so many moves, each with its own mix of them: so that some come deep into one subject.
+pub(crate) fn programs(most_moves: usize) -> impl Strategy<Value = Program> {
+    let moves = mix().prop_flat_map(move |mix| vec(a_move(mix), 1..=most_moves));
+    (rules(), moves).prop_map(|(rules, moves)| Program { rules, moves })
+}
+
+/// How often what comes.
+#[derive(Clone, Copy, Debug)]
+struct Mix {
+    data: u32,
+    logins: u32,
+    endings: u32,
+    time: u32,
+    failures: u32,
+}
+
+fn mix() -> impl Strategy<Value = Mix> {
+    let often = || prop_oneof![Just(1_u32), Just(4), Just(12)];
+    let parts = (often(), often(), often(), often(), 0..3_u32);
+    parts.prop_map(|(data, logins, endings, time, failures)| Mix {
+        data,
+        logins,
+        endings,
+        time,
+        failures,
+    })
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    let limit = prop_oneof![
+        2 => Just(Limit::None),
+        1 => (1..3_usize).prop_map(Limit::EndOldest),
+        1 => (1..3_usize).prop_map(Limit::RefuseLogin),
+    ];
+    (any::<bool>(), any::<bool>(), limit).prop_map(|(touch_every_read, renew_ids, limit)| Rules {
+        touch_every_read,
+        renew_ids,
+        limit,
+    })
+}
+
+fn a_move(mix: Mix) -> impl Strategy<Value = Move> {
+    let end = prop_oneof![12 => Just(End::Ok), 1 => Just(End::ServerError), 1 => Just(End::Panic)];
+    let send = (0..3_u8, cookie(), vec(step(mix), 0..4).prop_map(Steps), end)
+        .prop_map(|(browser, cookie, steps, end)| Move::Send(browser, cookie, steps, end));
+    prop_oneof![
+        32 => send,
+        40 => (any::<u8>(), fate(mix)).prop_map(|(which, fate)| Move::Go(which, fate)),
+        32 => any::<u8>().prop_map(Move::Finish),
+        4 => any::<u8>().prop_map(Move::HangUp),
+        16 => any::<u8>().prop_map(Move::Deliver),
+        3 * mix.time => time().prop_map(Move::Pass),
+        mix.time => Just(Move::Sweep),
+        2 * mix.endings => operation().prop_map(Move::Operate),
+    ]
+}
+
+fn cookie() -> impl Strategy<Value = Cookie> {
+    prop_oneof![
+        12 => Just(Cookie::Own),
+        8 => (0..6_u8).prop_map(Cookie::Stolen),
+        1 => Just(Cookie::Forged),
+        1 => (0..3_u8).prop_map(Cookie::Guessed),
+    ]
+}
+
+fn step(mix: Mix) -> impl Strategy<Value = Step> {
+    let key = 0..2_u8;
+    let user = 0..2_u8;
+    let how = prop_oneof![
+        4 => Just(How::Plain),
+        1 => Just(How::SecondFactorPending),
+        1 => Just(How::RememberMe),
+    ];
+    let lasting = prop_oneof![Just(Lasting::Shorter), Just(Lasting::Longer)];
+    let data = prop_oneof![
+        4 => key.clone().prop_map(Step::Insert),
+        6 => key.clone().prop_map(Step::Append),
+        1 => key.clone().prop_map(Step::Remove),
+        1 => key.prop_map(Step::Take),
+        1 => Just(Step::Clear),
+        2 => Just(Step::Save),
+    ];
+    let renewals = prop_oneof![
+        2 => Just(Step::RenewId),
+        1 => Just(Step::PersistentCookie),
+        1 => lasting.prop_map(Step::SetTimeouts),
+        1 => Just(Step::DoNotExtend),
+    ];
+    let endings = prop_oneof![
+        3 => Just(Step::Destroy),
+        1 => any::<u8>().prop_map(Step::EndOne),
+        1 => Just(Step::EndOthers),
+        1 => Just(Step::EndAll),
+        1 => Just(Step::List),
+    ];
+    prop_oneof![
+        4 * mix.data => data,
+        4 => renewals,
+        2 * mix.logins => (user, how).prop_map(|(user, how)| Step::Login(user, how)),
+        mix.endings => endings,
+    ]
+}
+
+fn fate(mix: Mix) -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        12 => Just(Fate::GoOn),
+        mix.failures => Just(Fate::Fail),
+        mix.failures => Just(Fate::FailAndTakeEffectLater),
+    ]
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    prop_oneof![
+        3 => Just(Time::Second),
+        3 => Just(Time::Minutes),
+        2 => Just(Time::NearlyIdle),
+        1 => Just(Time::Idle),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        1 => any::<u8>().prop_map(Operation::End),
+        1 => (0..2_u8, any::<u8>()).prop_map(|(user, which)| Operation::EndOfUser(user, which)),
+        2 => (0..2_u8).prop_map(Operation::EndAll),
+        1 => Just(Operation::EndEveryone),
+    ]
+}
