@@ -46,13 +46,15 @@ async fn change_password(
     Member { user, session }: Member,
     Form(PasswordChange { current, new }): Form<PasswordChange>,
 ) -> Result<Response> {
-    let refused =
-        |status, problem| Ok((status, pages::password(&user, Some(problem))).into_response());
+    let refused = |status, problem| (status, pages::password(&user, Some(problem))).into_response();
     let Some(new) = NewPassword::new(new) else {
-        return refused(StatusCode::UNPROCESSABLE_ENTITY, pages::TOO_SHORT);
+        return Ok(refused(StatusCode::UNPROCESSABLE_ENTITY, pages::TOO_SHORT));
     };
     if !users.change_password(user.id, current, new).await? {
-        return refused(StatusCode::FORBIDDEN, "The current password is wrong.");
+        return Ok(refused(
+            StatusCode::FORBIDDEN,
+            "The current password is wrong.",
+        ));
     }
     // In this order. The other way round, somebody could log in between the two with the old password, and
     // stay. This also refuses a login that has verified the old password and is not through yet.

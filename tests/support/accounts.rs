@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 #[path = "../../examples/accounts/main.rs"]
 #[allow(dead_code)]
-mod accounts;
+mod program;
 
 pub(crate) struct Accounts {
     pub(crate) app: Router,
@@ -31,11 +31,11 @@ impl Accounts {
         let database = database.unwrap();
         database.migrate().await.unwrap();
         let pool = database.pool().clone();
-        let users = accounts::users::Users::open(pool).await.unwrap();
+        let users = program::users::Users::open(pool).await.unwrap();
         let clock = ManualClock::new();
-        let sessions = accounts::sessions(around(database.clone())).clock(clock.clone());
+        let sessions = program::sessions(around(database.clone())).clock(clock.clone());
         Self {
-            app: accounts::app(users, sessions.build().unwrap()),
+            app: program::app(users, sessions.build().unwrap()),
             clock,
             database,
             _folder: folder,
