@@ -8,3 +8,8 @@
 #[doc = ""]
 #[doc = include_str!("../docs/sessions-for-authentication.md")]
 pub mod sessions_for_authentication {}
+
+/// What a client sees of a store that fails, what the log says, and within which time.
+///
+#[doc = include_str!("../docs/when-the-store-fails.md")]
+pub mod when_the_store_fails {}
