@@ -306,6 +306,7 @@ async fn took_effect(slot: &Slot, write: &Write, error: &StoreError) -> bool {
 ///
 /// When changes staged meanwhile do not fit on top of what was written, or never stay the same for long
 /// enough to be put there. They are dropped then; what was written stays.
+#[allow(clippy::result_large_err)] // As `State::advance`.
 fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     let Write {
         mut live,
@@ -317,18 +318,28 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let Some((mut data, mut generation)) =
-            slot.with(|state| (state.data.clone(), state.generation))
-        else {
+        let staged = slot.with(|state| {
+            // Nearly always nothing was staged since: then all that was is written.
+            let since = (state.generation != job.generation).then(|| state.data.clone());
+            (since, state.generation)
+        });
+        let Some((since, mut generation)) = staged else {
             return Ok(());
         };
-        // Closures of `update` that were staged meanwhile run here. They are the user's, and may use this
-        // very session: so outside of the lock.
-        let mut advanced = data.advance(job.data.changes(), loaded.clone());
+        let nothing_since = || Data::new(loaded.clone(), job.data.max_size());
+        let (mut data, mut advanced) = match since {
+            None => (nothing_since(), Ok(())),
+            Some(mut data) => {
+                // Closures of `update` that were staged meanwhile run here. They are the user's, and may use
+                // this very session: so outside of the lock.
+                let advanced = data.advance(job.data.changes(), loaded.clone());
+                (data, advanced)
+            }
+        };
         let taken_over = slot.with(|state| {
             if tries == MOST_TRIES && state.generation != generation {
                 generation = state.generation;
-                data = Data::new(loaded.clone(), data.max_size());
+                data = nothing_since();
                 advanced = Err(Error::new(
                     ErrorKind::Contention,
                     "the session changed again and again while it was saved: a closure of update must \
@@ -351,14 +362,15 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
 }
 
 /// What `finish` does under the lock: returns the data that was replaced, to be dropped outside of it.
+#[allow(clippy::result_large_err)] // As `State::advance`.
 fn take_over(
     state: &mut State,
     generation: u64,
-    live: Box<Live>,
+    live: Live,
     data: Data,
     (cookie, told): (&Option<CookieEffect>, Option<EventKind>),
     job: &Job,
-) -> Result<Data, Box<Live>> {
+) -> Result<Data, Live> {
     let is_current = live.is_current;
     let replaced = state.advance(generation, live, data, job)?;
     if let Some(cookie) = cookie {

@@ -9,6 +9,7 @@ use crate::state::{CookieEffect, State};
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const VARY_COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
 /// What is to be said in the response to a request that asked for its session.
@@ -21,7 +22,7 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(crate) fn of(state: &State, settings: &Settings, now: i64) -> Self {
+    pub(crate) fn of(state: &State, settings: &Settings) -> Self {
         let carriers = &settings.carriers;
         let id = match &state.cookie {
             CookieEffect::Keep => None,
@@ -29,7 +30,7 @@ impl Effects {
             CookieEffect::Set { id, until } => {
                 let max_age = until.map(|until| {
                     std::time::Duration::from_millis(
-                        u64::try_from(until.saturating_sub(now)).unwrap_or(0),
+                        u64::try_from(until.saturating_sub(settings.now())).unwrap_or(0),
                     )
                 });
                 carriers.tell(state.carrier, id, max_age)
@@ -106,15 +107,15 @@ fn remove_own_cookies(headers: &mut HeaderMap, carriers: &Carriers) {
 /// Names in `Vary` every header that an id is looked for in: which one it was depends on both.
 fn vary(headers: &mut HeaderMap, carriers: &Carriers) {
     if carriers.cookie().is_some() {
-        vary_by(headers, "Cookie");
+        vary_by(headers, VARY_COOKIE);
     }
     if let Some(header) = carriers.header() {
-        vary_by(headers, header.name().as_str());
+        vary_by(headers, header.name().clone().into());
     }
 }
 
 /// Adds a name to `Vary`, unless it says so already.
-fn vary_by(headers: &mut HeaderMap, added: &str) {
+fn vary_by(headers: &mut HeaderMap, added: HeaderValue) {
     let says_so = |line: &HeaderValue| {
         line.as_bytes().split(|&byte| byte == b',').any(|name| {
             let name = name.trim_ascii();
@@ -131,7 +132,7 @@ fn vary_by(headers: &mut HeaderMap, added: &str) {
     match (headers.get_mut(VARY), merged) {
         (Some(first), Some(merged)) => *first = merged,
         _ => {
-            headers.extend(HeaderValue::try_from(added).map(|added| (VARY, added)));
+            headers.append(VARY, added);
         }
     }
 }
@@ -145,7 +146,7 @@ mod tests {
         for line in lines {
             headers.append(VARY, HeaderValue::from_static(line));
         }
-        vary_by(&mut headers, "Cookie");
+        vary_by(&mut headers, VARY_COOKIE);
         let lines = headers.get_all(VARY).iter();
         lines
             .map(|line| line.to_str().unwrap().to_owned())

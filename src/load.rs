@@ -33,7 +33,7 @@ pub(crate) async fn load(slot: &Arc<Slot>) -> Result<(), Error> {
     }
     match loaded {
         Ok(state) => {
-            *stage = Stage::Loaded(state);
+            *stage = Stage::Loaded(Box::new(state));
             Ok(())
         }
         Err(error) => {

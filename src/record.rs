@@ -229,9 +229,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn text(&mut self, length: usize) -> Result<&'a str, RecordDecodeError> {
-        std::str::from_utf8(self.bytes(length)?)
-            .map_err(|_| RecordDecodeError::malformed("a text in it is not UTF-8"))
+        as_text(self.bytes(length)?)
     }
+}
+
+fn as_text(bytes: &[u8]) -> Result<&str, RecordDecodeError> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| RecordDecodeError::malformed("a text in it is not UTF-8"))
 }
 
 #[cfg(test)]

@@ -137,6 +137,10 @@ where
                     let Some(slot) = &this.guard.0 else {
                         return Poll::Ready(Ok(response));
                     };
+                    if slot.close_untouched() {
+                        this.guard.0 = None;
+                        return Poll::Ready(Ok(response));
+                    }
                     let verdict = HandlerVerdict::of(response.status());
                     if !needs_commit(slot, verdict) {
                         finish(slot, &mut response);
@@ -200,7 +204,7 @@ fn finish<B>(slot: &Slot, response: &mut Response<B>) {
             return;
         }
         Stage::Failed(_) => Effects::of_failure(),
-        Stage::Loaded(state) => Effects::of(state, settings, settings.now()),
+        Stage::Loaded(state) => Effects::of(state, settings),
     };
     effects.apply(response.headers_mut(), settings);
 }

@@ -51,15 +51,15 @@ pub(crate) struct Slot {
 
 /// How far the session of a request has come.
 #[derive(Debug)]
-// A slot holds exactly one, and boxing the large one would cost every request that uses its session.
-#[allow(clippy::large_enum_variant)]
 pub(crate) enum Stage {
     /// Nobody has asked for it.
     Untouched,
     /// It could not be loaded; so every extractor of the request says the same, without asking again.
     Failed(Error),
     /// It was loaded, and may be anything from live to absent.
-    Loaded(State),
+    ///
+    /// Boxed, since a request that does not ask would pay for the room.
+    Loaded(Box<State>),
     /// The request ended before anybody asked.
     Closed,
 }
@@ -83,7 +83,7 @@ impl Slot {
         state.loaded_at = settings.now();
         let slot = Self::new(settings, &HeaderMap::new());
         state.carrier = slot.carrier();
-        *slot.stage() = Stage::Loaded(state);
+        *slot.stage() = Stage::Loaded(Box::new(state));
         slot
     }
 
@@ -155,6 +155,16 @@ impl Slot {
     /// Whether a store call of this request is under way.
     pub(crate) fn is_busy(&self) -> bool {
         self.gate.available_permits() == 0
+    }
+
+    /// Closes the session if nobody has asked for it; whether that is so.
+    pub(crate) fn close_untouched(&self) -> bool {
+        let mut stage = self.stage();
+        let is_untouched = matches!(*stage, Stage::Untouched) && !self.is_busy();
+        if is_untouched {
+            *stage = Stage::Closed;
+        }
+        is_untouched
     }
 
     /// From now on every change is an error.

@@ -32,9 +32,11 @@ use self::plan::Dropped;
 
 /// What the id of a request is worth.
 #[derive(Debug)]
+// A live session is the common case, and boxing it would cost each load and each write an allocation.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Standing {
     /// It opens a live session.
-    Live(Box<Live>),
+    Live(Live),
     /// It opens nothing: a write gets a fresh id.
     Absent,
     /// It opened a session until a moment ago: changes are dropped, without a cookie.
@@ -67,8 +69,9 @@ impl Live {
 
 /// What [`judge`] says of a record and the secret that was presented for it.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // As `Standing`.
 pub(crate) enum Verdict {
-    Live(Box<Live>, Loaded),
+    Live(Live, Loaded),
     Expired,
     /// The secret was never that of this session, or is long forgotten.
     WrongSecret,
@@ -127,7 +130,7 @@ pub(crate) fn judge(
         record,
         header,
     };
-    Ok(Verdict::Live(Box::new(live), loaded))
+    Ok(Verdict::Live(live, loaded))
 }
 
 /// The session of one request: its standing, its data, and what is staged.
@@ -265,13 +268,14 @@ impl State {
     /// # Errors
     ///
     /// When something was staged since that generation: `live` is given back, and nothing was changed.
+    #[allow(clippy::result_large_err)] // What is given back is no error to pass on, and is rare.
     pub(crate) fn advance(
         &mut self,
         generation: u64,
-        live: Box<Live>,
+        live: Live,
         data: Data,
         job: &Job,
-    ) -> Result<Data, Box<Live>> {
+    ) -> Result<Data, Live> {
         if self.generation != generation {
             return Err(live);
         }
@@ -310,6 +314,7 @@ impl State {
             data: self.data.clone(),
             wishes: self.wishes,
             carrier: self.carrier,
+            generation: self.generation,
         }
     }
 }
@@ -321,6 +326,8 @@ pub(crate) struct Job {
     pub(crate) wishes: Wishes,
     /// What the id of a new session travels in.
     pub(crate) carrier: Carrier,
+    /// That of the state when it was taken.
+    pub(crate) generation: u64,
 }
 
 impl Job {

@@ -206,6 +206,7 @@ async fn events_and_store_calls_are_counted() {
             counted("logged_out", ""),
             called("delete", "ok", 1),
             called("load", "ok", 1),
+            called("unlink", "ok", 1),
         ]
     );
 }

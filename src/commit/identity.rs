@@ -36,7 +36,7 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
     let (mut job, live) = staged.ok_or_else(Error::closed)?;
     let own = live.as_ref().map(|live| *live.handle());
     check_room(&settings, &login, own.as_ref()).await?;
-    let mut standing = live.map_or(Standing::Absent, |live| Standing::Live(Box::new(live)));
+    let mut standing = live.map_or(Standing::Absent, Standing::Live);
     loop {
         let now = settings.now();
         // By what was loaded it has expired; another request may have kept it alive since.

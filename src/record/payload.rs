@@ -24,7 +24,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Reader, RecordDecodeError};
+use super::{Reader, RecordDecodeError, as_text};
 use crate::carrier::Carrier;
 use crate::csrf::CsrfKey;
 use crate::id::SecretDigest;
@@ -250,11 +250,26 @@ impl<'a> Entries<'a> {
         Self(Reader(bytes))
     }
 
+    /// The value of this key, in entries that are framed well. It compares bytes, and so reads no text.
+    pub(crate) fn find(mut self, wanted: &str) -> Option<&'a [u8]> {
+        while !self.0.is_empty() {
+            let key = self.framed().ok()?;
+            let value = self.framed().ok()?;
+            if key == wanted.as_bytes() {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn framed(&mut self) -> Result<&'a [u8], RecordDecodeError> {
+        let length = self.0.u32()? as usize;
+        self.0.bytes(length)
+    }
+
     fn decode_entry(&mut self) -> Result<(&'a str, &'a [u8]), RecordDecodeError> {
-        let key_length = self.0.u32()? as usize;
-        let key = self.0.text(key_length)?;
-        let value_length = self.0.u32()? as usize;
-        Ok((key, self.0.bytes(value_length)?))
+        let key = as_text(self.framed()?)?;
+        Ok((key, self.framed()?))
     }
 }
 

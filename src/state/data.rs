@@ -54,7 +54,7 @@ impl Loaded {
     }
 
     fn get(&self, key: &str) -> Option<Value> {
-        let (_, value) = self.entries().find(|(candidate, _)| *candidate == key)?;
+        let value = Entries::new(&self.payload[self.start..]).find(key)?;
         let start = value.as_ptr().addr() - self.payload.as_ptr().addr();
         Some(Value {
             bytes: self.payload.clone(),

@@ -57,7 +57,7 @@ pub(crate) enum Importance {
 /// A record to write, and what it means to the request once it is written.
 #[derive(Debug)]
 pub(crate) struct Write {
-    pub(crate) live: Box<Live>,
+    pub(crate) live: Live,
     pub(crate) loaded: Loaded,
     /// What to tell the browser, if anything.
     pub(crate) cookie: Option<CookieEffect>,
@@ -418,7 +418,7 @@ impl Draft {
             header: self.header,
         };
         Write {
-            live: Box::new(live),
+            live,
             loaded: Loaded::written(payload, start),
             cookie,
             told,

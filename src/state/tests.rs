@@ -112,7 +112,7 @@ fn live() -> Request {
         record,
         header,
     };
-    Request::over(Standing::Live(Box::new(live))).edit(|_| {})
+    Request::over(Standing::Live(live)).edit(|_| {})
 }
 
 fn absent() -> Request {
@@ -367,7 +367,7 @@ fn cookie(write: &Write) -> String {
 
 /// What holds of every record that is written.
 fn check(before: &State, write: &Write) {
-    let live = &*write.live;
+    let live = &write.live;
     let record = &live.record;
     let (header, start) = Header::decode(&record.payload).unwrap();
     assert_eq!(facts(&header), facts(&live.header), "the payload says it");

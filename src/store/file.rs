@@ -150,7 +150,8 @@ impl FileStore {
     /// A store in this folder, with settings.
     ///
     /// ```
-    ///     ///
+    /// use std::time::Duration;
+    ///
     /// use cloakroom::store::FileStore;
     ///
     /// # #[tokio::main(flavor = "current_thread")]

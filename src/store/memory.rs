@@ -164,37 +164,41 @@ impl MemoryStore {
         self.len() == 0
     }
 
-    fn shard_of(&self, handle: &Handle) -> &Shard {
+    /// The shard that a handle belongs to, and the hash of the handle.
+    fn shard_of(&self, handle: &Handle) -> (&Shard, u64) {
         let hash = self.hasher.hash_one(handle);
-        &self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize]
+        let shard = &self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
+        (shard, hash)
     }
 
-    fn insert(&self, handle: &Handle, record: &Record, now: i64) -> Result<(), StoreError> {
-        let shard = self.shard_of(handle);
+    /// Adds a record, and returns the shard that it is in.
+    fn insert(&self, handle: &Handle, record: &Record, now: i64) -> Result<&Shard, StoreError> {
+        let (shard, hash) = self.shard_of(handle);
         let mut table = shard.lock(&self.users);
-        if table.find(handle).is_some() {
+        if table.find(handle, hash).is_some() {
             return Err(StoreError::handle_in_use());
         }
         if self.take_place() {
             table.insert(handle, record);
-            return Ok(());
+            return Ok(shard);
         }
         // The record to evict may be in any shard, and two locks at once invite a deadlock.
         drop(table);
         self.make_room(now)?;
         let mut table = shard.lock(&self.users);
-        if table.find(handle).is_some() {
+        if table.find(handle, hash).is_some() {
             self.give_back_places(1);
             return Err(StoreError::handle_in_use());
         }
         table.insert(handle, record);
-        Ok(())
+        Ok(shard)
     }
 
     /// Removes a record; `true` if there was one.
     fn remove(&self, handle: &Handle) -> bool {
-        let mut table = self.shard_of(handle).lock(&self.users);
-        let Some(slot) = table.find(handle) else {
+        let (shard, hash) = self.shard_of(handle);
+        let mut table = shard.lock(&self.users);
+        let Some(slot) = table.find(handle, hash) else {
             return false;
         };
         table.remove(slot);
@@ -317,9 +321,9 @@ impl MemoryStore {
         now: i64,
         change: impl FnOnce(&mut table::Table, table::Slot),
     ) -> Outcome {
-        let shard = self.shard_of(handle);
+        let (shard, hash) = self.shard_of(handle);
         let mut table = shard.lock(&self.users);
-        let outcome = match table.find(handle) {
+        let outcome = match table.find(handle, hash) {
             Some(slot) if table.expires_at(slot) <= now => Outcome::Missing,
             Some(slot) if table.version(slot) != expected => Outcome::Conflict,
             Some(slot) => {
@@ -358,14 +362,15 @@ impl fmt::Debug for MemoryStore {
 impl SessionStore for MemoryStore {
     async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
         let now = to_unix_millis(record.created_at);
-        self.insert(handle, record, now)?;
-        self.sweep_a_little(self.shard_of(handle), now);
+        let shard = self.insert(handle, record, now)?;
+        self.sweep_a_little(shard, now);
         Ok(())
     }
 
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
-        let table = self.shard_of(handle).lock(&self.users);
-        Ok(table.find(handle).map(|slot| table.record(slot)))
+        let (shard, hash) = self.shard_of(handle);
+        let table = shard.lock(&self.users);
+        Ok(table.find(handle, hash).map(|slot| table.record(slot)))
     }
 
     async fn update(

@@ -28,8 +28,11 @@ use super::{Handle, StoreError, async_trait};
 pub trait UserIndex: Send + Sync {
     /// Puts a session on the list of its user, or replaces its entry there.
     ///
-    /// In one step with the look at the user's list, at their mark, and, as of any time after this call
-    /// began, at everyone's mark: see [`Link`] for what refuses it.
+    /// In one step with the look at the user's list and at their mark: see [`Link`] for what refuses it.
+    /// Everyone's mark refuses it as well, and may be looked at apart from that step, but not before it: a
+    /// mark and an ending of all that is linked could come in between, and miss this login. So look once
+    /// [`delete_linked`](Self::delete_linked) would find the link, and take the link back where the mark
+    /// refuses it; or look first, under a lock for which `mark` or `delete_linked` waits.
     ///
     /// # Errors
     ///

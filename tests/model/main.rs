@@ -38,7 +38,9 @@
 //! [`faults`] has stores with a fault each, and a test that asserts that every one is found.
 //!
 //! Of mutations of the crate itself, these were tried by hand and seen caught: a commit of what a handler
-//! staged before it answered 5xx, and a load that does not look at the expiry.
+//! staged before it answered 5xx, a load that does not look at the expiry, a retry that does not apply the
+//! changes to the newest version, a failed write always taken for done, a failed delete taken for done, a login
+//! that retires the old id as a scheduled renewal does, and an ending of a user's sessions without the mark.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;

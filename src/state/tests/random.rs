@@ -139,6 +139,7 @@ impl World {
                 data: open.state.data,
                 wishes: open.state.wishes,
                 carrier: open.state.carrier,
+                generation: open.state.generation,
             },
         );
         if let Standing::Live(live) = &standing
@@ -244,7 +245,7 @@ impl World {
     fn write(&mut self, standing: Option<&Standing>, write: Write) {
         let Live {
             id, record, header, ..
-        } = *write.live;
+        } = write.live;
         assert!(
             self.versions.insert(record.version.to_u64()),
             "a version twice"

@@ -78,11 +78,12 @@ impl Table {
         self.heaps[owner as usize].len() as usize
     }
 
-    pub(super) fn find(&self, handle: &Handle) -> Option<Slot> {
+    /// The record of a handle with this hash, by the hasher that the table was made with.
+    pub(super) fn find(&self, handle: &Handle, hash: u64) -> Option<Slot> {
         if self.buckets.len() == 0 {
             return None;
         }
-        let mut slot = self.buckets[self.bucket_of(handle)];
+        let mut slot = self.buckets[self.bucket_of(hash)];
         while slot != END {
             let node = &self.nodes[slot];
             if node.handle == *handle {
@@ -199,10 +200,15 @@ impl Table {
         heaps[owner as usize].remove(place, |slot, place| nodes[slot].place = place);
     }
 
-    /// The bucket of a handle: as many low bits of its hash as number the buckets, and one bit less where
+    /// The bucket of the record in a slot.
+    fn bucket_of_slot(&self, slot: u32) -> u32 {
+        self.bucket_of(self.hasher.hash_one(self.nodes[slot].handle))
+    }
+
+    /// The bucket of a hash: as many low bits of it as number the buckets, and one bit less where
     /// that bucket does not exist yet.
-    fn bucket_of(&self, handle: &Handle) -> u32 {
-        let hash = self.hasher.hash_one(handle) as u32;
+    fn bucket_of(&self, hash: u64) -> u32 {
+        let hash = hash as u32;
         let mask = u32::MAX
             .checked_shr((self.buckets.len() - 1).leading_zeros())
             .unwrap_or(0);
@@ -243,13 +249,13 @@ impl Table {
 
     /// Puts a record into its bucket.
     fn link(&mut self, slot: u32) {
-        let bucket = self.bucket_of(&self.nodes[slot].handle);
+        let bucket = self.bucket_of_slot(slot);
         self.nodes[slot].next = std::mem::replace(&mut self.buckets[bucket], slot);
     }
 
     /// Has the link that leads to the record in slot `from` lead to `to`.
     fn redirect(&mut self, from: u32, to: u32) {
-        let bucket = self.bucket_of(&self.nodes[from].handle);
+        let bucket = self.bucket_of_slot(from);
         let mut slot = self.buckets[bucket];
         if slot == from {
             self.buckets[bucket] = to;
