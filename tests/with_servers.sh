@@ -6,13 +6,15 @@
 # Each file of tests/servers is one server. It defines start_NAME FOLDER, which
 # - does nothing if the variable is set that says where the server is: the tests then use that one;
 # - starts a server on a free port of 127.0.0.1, with its data below FOLDER, and waits until it answers;
-# - puts its process id into SERVER_PIDS, and exports the variable.
+# - puts its process id into SERVER_PIDS, or the file in which it writes that into SERVER_PID_FILES, before it waits;
+# - exports the variable.
 #
 # A test that needs a server of its own sources this file for its functions.
 set -euo pipefail
 
 tests=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 SERVER_PIDS=()
+SERVER_PID_FILES=()
 
 # Says a port on which nobody listens.
 free_port() {
@@ -51,8 +53,11 @@ has_ended() {
 }
 
 stop_servers() {
-    local status=$? pid _
+    local status=$? pid file _
     trap - EXIT INT TERM
+    for file in "${SERVER_PID_FILES[@]}"; do
+        [[ ! -s $file ]] || SERVER_PIDS+=("$(head -n 1 "$file")")
+    done
     for pid in "${SERVER_PIDS[@]}"; do
         kill "$pid" 2>/dev/null || true
     done

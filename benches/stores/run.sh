@@ -36,20 +36,20 @@ wants() {
 if wants postgres "$@"; then
     make_postgres "$folder/postgres" >"$folder/postgres.log" 2>&1
     port=$(free_port)
+    SERVER_PID_FILES+=("$folder/postgres/db/postmaster.pid")
     run_postgres "$folder/postgres" "$port" -c shared_buffers=1GB -c max_wal_size=4GB >>"$folder/postgres.log" 2>&1 &
     wait_until $! "$folder/postgres.log" "$(postgres_programs)/pg_isready" -h 127.0.0.1 -p "$port"
-    SERVER_PIDS+=("$(head -n 1 "$folder/postgres/db/postmaster.pid")")
     export CLOAKROOM_TEST_POSTGRES_URL=postgres://postgres@127.0.0.1:$port/postgres
 fi
 
 if wants mysql "$@"; then
     make_mariadb "$folder/mariadb" >"$folder/mariadb.log" 2>&1
     port=$(free_port)
+    SERVER_PID_FILES+=("$folder/mariadb/pid")
     run_mariadb "$folder/mariadb" "$port" --innodb-buffer-pool-size=1G --innodb-log-file-size=1G \
         >>"$folder/mariadb.log" 2>&1 &
     client=(--no-defaults --host=127.0.0.1 --port="$port" --user=root)
     wait_until $! "$folder/mariadb.log" mariadb-admin "${client[@]}" ping
-    SERVER_PIDS+=("$(cat "$folder/mariadb/pid")")
     mariadb "${client[@]}" -e "CREATE DATABASE cloakroom"
     export CLOAKROOM_TEST_MYSQL_URL=mysql://root@127.0.0.1:$port/cloakroom
 fi

@@ -31,12 +31,12 @@ start_mariadb() {
     fi
     make_mariadb "$data" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
     port=$(free_port)
+    SERVER_PID_FILES+=("$data/pid")
     # Without syncing, since most tests are of what a running server does.
     run_mariadb "$data" "$port" --innodb-flush-log-at-trx-commit=2 >>"$log" 2>&1 &
     starter=$!
     client=(--no-defaults --host=127.0.0.1 --port="$port" --user=root)
     wait_until "$starter" "$log" mariadb-admin "${client[@]}" ping
-    SERVER_PIDS+=("$(cat "$data/pid")")
     mariadb "${client[@]}" -e "CREATE DATABASE cloakroom"
     export CLOAKROOM_TEST_MYSQL_URL=mysql://root@127.0.0.1:$port/cloakroom
 }

@@ -35,11 +35,11 @@ start_postgres() {
     fi
     make_postgres "$data" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
     port=$(free_port)
+    # The server itself, and not what changed the user for it.
+    SERVER_PID_FILES+=("$data/db/postmaster.pid")
     # Without fsync, since most tests are of what a running server does.
     run_postgres "$data" "$port" -c fsync=off -c deadlock_timeout=200ms >>"$log" 2>&1 &
     starter=$!
     wait_until "$starter" "$log" "$(postgres_programs)/pg_isready" -h 127.0.0.1 -p "$port"
-    # The server itself, and not what changed the user for it.
-    SERVER_PIDS+=("$(head -n 1 "$data/db/postmaster.pid")")
     export CLOAKROOM_TEST_POSTGRES_URL=postgres://postgres@127.0.0.1:$port/postgres
 }

@@ -3,6 +3,10 @@
 start_redis_cluster() {
     [[ -z ${CLOAKROOM_TEST_REDIS_CLUSTER_URLS:-} ]] || return 0
     local folder=$1/redis_cluster ports=() urls=() port pid node
+    if ! command -v redis-server >/dev/null; then
+        echo "with_servers.sh: no Redis is installed" >&2
+        return 0
+    fi
     mkdir -p "$folder"
     for _ in {1..60}; do
         ((${#ports[@]} < 6)) || break
@@ -15,9 +19,9 @@ start_redis_cluster() {
             --repl-diskless-sync-delay 0 --repl-ping-replica-period 1 \
             --logfile "$folder/$port/log" --daemonize no >/dev/null 2>&1 &
         pid=$!
+        SERVER_PIDS+=("$pid")
         for _ in {1..100}; do
             if [[ $(redis-cli -p "$port" info server 2>/dev/null) == *process_id:$pid[!0-9]* ]]; then
-                SERVER_PIDS+=("$pid")
                 ports+=("$port")
                 urls+=("redis://127.0.0.1:$port")
                 break
@@ -27,7 +31,8 @@ start_redis_cluster() {
         done
     done
     if ((${#ports[@]} < 6)); then
-        echo "no six Redis servers came up: see $folder" >&2
+        echo "with_servers.sh: no six Redis servers came up:" >&2
+        tail -n 3 "$folder"/*/log >&2
         return 1
     fi
     if ! redis-cli --cluster create "${ports[@]/#/127.0.0.1:}" --cluster-replicas 1 --cluster-yes \
@@ -48,6 +53,7 @@ start_redis_cluster() {
         export CLOAKROOM_TEST_REDIS_CLUSTER_URLS
         return 0
     done
-    echo "the Redis cluster did not come up: see $folder" >&2
+    echo "with_servers.sh: the Redis cluster did not come up:" >&2
+    tail -n 3 "$folder"/*/log >&2
     return 1
 }

@@ -93,7 +93,8 @@ impl PostgresStore {
     ///
     /// Call it whenever the program starts: where all is there already, nothing changes, and no right to
     /// create anything is needed, `SELECT`, `INSERT`, `UPDATE` and `DELETE` on the tables being enough. Any
-    /// number of tasks and nodes may do so at once.
+    /// number of tasks and nodes may do so at once. It has no time limit once it is connected: where a server
+    /// that hangs must not hold up the start, put it into a `tokio::time::timeout`.
     ///
     /// # Errors
     ///
