@@ -17,7 +17,7 @@ export RUSTFLAGS="--cfg fuzzing -C passes=sancov-module -C codegen-units=1 -C ll
 -C llvm-args=-sanitizer-coverage-trace-compares"
 # With a target named, build scripts are compiled without these flags.
 host=$(rustc -vV | sed -n 's/^host: //p')
-cargo build --quiet --release --locked --target "$host"
+cargo build --quiet --release --target "$host"
 programs=$PWD/target/$host/release
 
 fuzz() {
