@@ -14,3 +14,8 @@ pub mod choosing_a_store {}
 
 #[doc = include_str!("../docs/sizing.md")]
 pub mod sizing {}
+
+/// What a client sees of a store that fails, what the log says, and within which time.
+///
+#[doc = include_str!("../docs/when-the-store-fails.md")]
+pub mod when_the_store_fails {}

@@ -31,6 +31,7 @@ on_every_store! {
     a_handler_that_ignores_a_failed_load_has_no_session,
     a_create_that_fails_is_a_503_without_a_cookie,
     an_update_that_fails_is_a_503_and_changes_nothing,
+    a_full_store_is_a_503_for_newcomers_and_others_go_on,
     a_write_whose_answer_got_lost_has_succeeded_once,
     a_write_whose_outcome_cannot_be_learnt_is_a_503,
     a_contended_write_whose_answer_got_lost_has_succeeded_once,
@@ -166,6 +167,19 @@ async fn an_update_that_fails_is_a_503_and_changes_nothing(setup: Setup) {
         assert_eq!(after, before);
         assert_eq!(shown(&client).await, "nobody: a=1");
     }
+}
+
+async fn a_full_store_is_a_503_for_newcomers_and_others_go_on(setup: Setup) {
+    let (client, failing, _) = client(&setup, Router::new()).await;
+    let full = || StoreError::full("there is no room");
+    failing.fail_with(Operation::Create, When::BeforeEffect, Times::Always, full);
+    let newcomer = client.clone();
+    newcomer.clear_cookies();
+    let response = newcomer.post("/set/a/2").await;
+    assert_failed(&response, ErrorKind::Store);
+    assert!(response.set_cookies().is_empty());
+    write(&client, "/set/b/2").await;
+    assert_eq!(shown(&client).await, "nobody: a=1 b=2");
 }
 
 async fn a_write_whose_answer_got_lost_has_succeeded_once(setup: Setup) {

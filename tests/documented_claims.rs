@@ -1,0 +1,96 @@
+//! What the documents claim, each claim with a test: those tests are there, under these names, and no requirement is
+//! left out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every requirement of ASVS 5.0 V7 and V3.3, and the sections of NIST SP 800-63B-4 §5.
+const REQUIREMENTS: [&str; 28] = [
+    "7.1.1", "7.1.2", "7.1.3", "7.2.1", "7.2.2", "7.2.3", "7.2.4", "7.3.1", "7.3.2", "7.4.1",
+    "7.4.2", "7.4.3", "7.4.4", "7.4.5", "7.5.1", "7.5.2", "7.5.3", "7.6.1", "7.6.2", "3.3.1",
+    "3.3.2", "3.3.3", "3.3.4", "3.3.5", "5.1", "5.1.1", "5.2", "5.3",
+];
+
+#[test]
+fn every_row_of_the_standards_names_a_test_that_exists() {
+    let rows: Vec<_> = rows("SECURITY.md")
+        .into_iter()
+        .filter(|cells| {
+            cells.len() == 4 && cells[0].starts_with(|first: char| first.is_ascii_digit())
+        })
+        .collect();
+    for requirement in REQUIREMENTS {
+        assert!(
+            rows.iter().any(|cells| cells[0] == requirement),
+            "{requirement} has no row"
+        );
+    }
+    for cells in &rows {
+        // What no library can do has no test.
+        if cells[3] == "–" {
+            assert!(cells[2].starts_with("App"), "{cells:?} has no test");
+            continue;
+        }
+        let (file, name) = cells[3].trim_matches('`').split_once("::").unwrap();
+        assert!(is_a_test_of(file, name), "{} is not there", cells[3]);
+    }
+}
+
+#[test]
+fn every_failure_of_a_store_in_the_table_has_a_test_that_exists() {
+    let rows = rows("docs/when-the-store-fails.md");
+    assert!(rows.len() > 10);
+    for cells in &rows[1..] {
+        let name = cells.last().unwrap().trim_matches('`');
+        assert!(is_a_test_of("store_failures", name), "{name} is not there");
+    }
+}
+
+/// The cells of each row of this file's tables, headings included and rules left out.
+fn rows(file: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.starts_with("|---"));
+    rows.map(|line| {
+        let cells = line.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    })
+    .collect()
+}
+
+/// Whether a test of this name is in `tests/FILE.rs`, or in a file of `tests/FILE/`.
+fn is_a_test_of(file: &str, name: &str) -> bool {
+    let tests = root().join("tests");
+    let mut files = vec![tests.join(format!("{file}.rs"))];
+    if let Ok(folder) = fs::read_dir(tests.join(file)) {
+        files.extend(folder.map(|entry| entry.unwrap().path()));
+    }
+    let is_in = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        is_attributed(&text, name)
+            || is_listed(&text, name) && text.contains(&format!("fn {name}("))
+    };
+    files.iter().any(is_in)
+}
+
+/// Whether it stands alone in a line, as in the list of a macro that makes a test of it on each store.
+fn is_listed(text: &str, name: &str) -> bool {
+    text.lines()
+        .any(|line| line.trim().trim_end_matches(',') == name)
+}
+
+/// Whether the function is there under a `#[test]` or `#[tokio::test]`, or another attribute of a test.
+fn is_attributed(text: &str, name: &str) -> bool {
+    let Some((before, _)) = text.split_once(&format!("fn {name}(")) else {
+        return false;
+    };
+    let before = before.trim_end_matches("async ").lines().rev();
+    let mut attributes = before.take_while(|line| line.starts_with("#["));
+    attributes.any(|line| line.contains("test"))
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
