@@ -76,11 +76,13 @@ impl Server {
             Engine::MariaDb => "run_mariadb",
         };
         // A server that still finds traces of the one that was killed gives up: then another one tries.
+        // And all of it ends with the test program, by a signal, too: then the pipe is closed.
         let run = format!(
-            "while :; do {run} \"$1\" {} || true; sleep 0.2; done",
+            "{{ cat; kill -KILL 0; }} <&0 & while :; do {run} \"$1\" {} </dev/null || true; sleep 0.2; done",
             self.port
         );
         let child = script(&run, self.folder.path())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             // So that all that it starts can be killed at once.
