@@ -107,7 +107,9 @@ pub use self::prefix::InvalidKeyPrefix;
 ///
 /// - **`maxmemory-policy noeviction`** is the policy to set (it is the default). Under another, a full
 ///   server drops sessions of its own choosing, logged-in users first if they come seldom: to them it is
-///   a logout. No ended session comes back by it. Under `noeviction` a full server refuses new sessions and
+///   a logout. No ended session comes back by it. But it may drop the list or the mark of a user, too: then
+///   an ending of all of their sessions misses those that were on it, and a login that began before such an
+///   ending is not refused. Under `noeviction` a full server refuses new sessions and
 ///   changes with [`StoreErrorKind::Unavailable`](super::StoreErrorKind::Unavailable), and still loads,
 ///   lists and ends sessions; but not all of a user's or of everyone's at once, which needs a mark.
 /// - **A restart** loses what is not on disk: with `appendonly yes` and `appendfsync always` nothing that was
