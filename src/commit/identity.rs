@@ -13,8 +13,8 @@ use crate::settings::Settings;
 use crate::slot::{Entered, Slot};
 use crate::state::data::{Data, Loaded};
 use crate::state::plan::{Dropped, LoginPlan, Write, plan_login};
-use crate::state::{CookieEffect, Job, Standing};
-use crate::store::{Outcome, StoreErrorKind};
+use crate::state::{CookieEffect, Job, Live, Standing};
+use crate::store::{LoginProgress, Outcome, StoreErrorKind};
 
 /// Logs a user in, in a task of its own.
 ///
@@ -36,8 +36,13 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
     let (mut job, live) = staged.ok_or_else(Error::closed)?;
     let own = live.as_ref().map(|live| *live.handle());
     check_room(&settings, &login, own.as_ref()).await?;
+    let completes = live.as_ref().is_some_and(|live| is_step_of(live, &login));
     let mut standing = live.map_or(Standing::Absent, Standing::Live);
     loop {
+        // Its first factor was ended with it, and may be a password that was changed since.
+        if completes && !matches!(standing, Standing::Live(_)) {
+            return Err(Error::overtaken());
+        }
         let now = settings.now();
         // By what was loaded it has expired; another request may have kept it alive since.
         if let Standing::Live(live) = &standing
@@ -90,6 +95,12 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
             (LoginPlan::Update(_) | LoginPlan::End, None) => absent(&mut standing, &mut job)?,
         }
     }
+}
+
+/// Whether this login goes on from one of the same user whose second factor was still to come.
+fn is_step_of(live: &Live, login: &Login) -> bool {
+    live.header.progress() == LoginProgress::Pending
+        && live.record.user_id.as_ref() == Some(login.user_id())
 }
 
 /// The login is saved, and its id not sent yet: it is put on the list of its user, and the request goes on

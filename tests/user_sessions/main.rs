@@ -473,3 +473,47 @@ async fn the_endings_of_a_users_sessions_are_told_with_their_cause() {
     assert_eq!(told.try_recv(), Ok(EndedBy::FailedLogin));
     assert!(told.try_recv().is_err());
 }
+
+/// The ending has stored its mark, and is slow with the rest, when the second factor comes; it has ended the
+/// pending login when that is to be completed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_second_factor_is_of_no_use_once_its_login_was_ended_with_the_others() {
+    let store = PausingStore::new(MemoryStore::new());
+    let app = App::on(store.clone());
+    let routes = axum::Router::new()
+        .route(
+            "/password",
+            axum::routing::post(async |session: Session| {
+                let pending = Login::new("alice").second_factor_pending();
+                session.login(pending).await
+            }),
+        )
+        .route(
+            "/code",
+            axum::routing::post(async |session: Session| {
+                let user_id = session.pending_user_id().unwrap();
+                session.login(&*user_id).await
+            }),
+        )
+        .layer(app.layer.clone());
+    let client = Arc::new(cloakroom::testing::TestClient::new(routes));
+    client.post("/password").await;
+
+    app.clock.advance(10 * SECOND);
+    let slow = store.pause_before(Operation::List);
+    let sessions = app.layer.sessions();
+    let ending = tokio::spawn(async move { sessions.end_all("alice").await });
+    slow.reached().await;
+    app.clock.advance(2 * SECOND);
+    let completing = store.pause_before(Operation::Update);
+    let code = tokio::spawn({
+        let client = client.clone();
+        async move { client.post("/code").await.status() }
+    });
+    completing.reached().await;
+    slow.release();
+    assert_eq!(ending.await.unwrap().unwrap(), 1);
+    completing.release();
+    assert_eq!(code.await.unwrap(), 409);
+    assert!(app.handles("alice").await.is_empty());
+}
