@@ -10,7 +10,8 @@ use axum::response::Result;
 use axum::routing::{get, post};
 use cloakroom::store::MemoryStore;
 use cloakroom::testing::{
-    Calls, FailingStore, ManualClock, Operation, SpyStore, TestClient, Times, When, new_session,
+    Calls, FailingStore, ManualClock, Operation, PausingStore, SpyStore, TestClient, Times, When,
+    new_session,
 };
 use cloakroom::{ErrorKind, Session, SessionLayer, Sessions};
 use http::StatusCode;
@@ -121,4 +122,66 @@ async fn a_websocket_learns_that_its_session_has_ended_and_does_not_keep_it_aliv
     store.fail(Operation::Load, When::BeforeEffect, Times::Next(1));
     let error = sessions.is_alive(&expired_handle).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
+}
+
+async fn end_all(session: Session) -> Result<String> {
+    Ok(session.end_all_sessions().await?.to_string())
+}
+
+async fn end_others(session: Session) -> Result<String> {
+    Ok(session.end_other_sessions().await?.to_string())
+}
+
+/// Logs in on two clients, has the first one ask for this path, and hangs up when its request has listed the
+/// sessions of the user; returns when the store has done this operation.
+async fn hang_up_while_ending(path: &'static str, last: Operation) -> [TestClient<Router>; 2] {
+    let store = PausingStore::new(MemoryStore::new());
+    let clock = ManualClock::new();
+    let builder = SessionLayer::builder(store.clone()).clock(clock.clone());
+    let layer = builder.build().unwrap();
+    let app = Router::new()
+        .route("/end-all", post(end_all))
+        .route("/end-others", post(end_others))
+        .layer(layer.clone())
+        .merge(app(layer));
+    let [one, other] = [(); 2].map(|()| TestClient::new(app.clone()));
+    for client in [&one, &other] {
+        client
+            .post("/login/alice")
+            .await
+            .assert_status(StatusCode::OK);
+        clock.advance(Duration::from_secs(2));
+    }
+    let listed = store.pause_after(Operation::List);
+    let requesting = tokio::spawn({
+        let one = one.clone();
+        async move { one.post(path).await }
+    });
+    listed.reached().await;
+    // The first one deletes the other session, the last one its own.
+    let of_the_other = store.pause_after(Operation::Delete);
+    requesting.abort();
+    assert!(requesting.await.unwrap_err().is_cancelled());
+    listed.release();
+    of_the_other.reached().await;
+    let done = store.pause_after(last);
+    of_the_other.release();
+    let reached = tokio::time::timeout(Duration::from_secs(60), done.reached()).await;
+    assert!(reached.is_ok(), "nothing goes on once nobody waits");
+    done.release();
+    [one, other]
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_stop_an_ending_of_all_half_way() {
+    for client in hang_up_while_ending("/end-all", Operation::Delete).await {
+        assert_eq!(client.get("/").await.text(), "nobody");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_keep_the_id_from_before_an_ending_of_the_others() {
+    for client in hang_up_while_ending("/end-others", Operation::Update).await {
+        assert_eq!(client.get("/").await.text(), "nobody");
+    }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::in_task;
+use super::identity::end_own;
 use super::index::end_listed;
+use super::{in_task, run_or_discard};
 use crate::error::Error;
 use crate::events::EndedBy;
 use crate::id::Handle;
 use crate::settings::Settings;
+use crate::slot::Slot;
 use crate::store::Whose;
 
 /// How many sessions of all users are deleted by one call of the store.
@@ -28,18 +30,78 @@ pub(crate) async fn end_of_user(
     by: EndedBy,
 ) -> Result<usize, Error> {
     in_task(settings.clone(), async move {
-        let now = settings.now();
-        settings.mark(Whose::User(&user_id), now).await?;
-        let mut ended = 0;
-        for session in settings.list(&user_id, now).await? {
-            if Some(session.handle) != but {
-                let was_there = end_listed(&settings, &user_id, &session.handle, by).await?;
-                ended += usize::from(was_there);
-            }
-        }
+        end_all_but(&settings, &user_id, but, by).await
+    })
+    .await
+}
+
+/// Ends every other session of the user of this request, then gives its own a new id, all in one task: a
+/// client that hangs up in between leaves nobody with an id from before.
+///
+/// # Errors
+///
+/// As [`end_of_user`], when the session takes no changes, and when it cannot be saved. The id is renewed with
+/// the response then.
+pub(crate) async fn end_others(
+    slot: Arc<Slot>,
+    user_id: Arc<str>,
+    own: Option<Handle>,
+) -> Result<usize, Error> {
+    let entered = slot.enter().await;
+    slot.change(|state| {
+        state.wishes.renew = true;
+        Ok(())
+    })?;
+    let settings = slot.settings.clone();
+    in_task(settings.clone(), async move {
+        let ended = end_all_but(&settings, &user_id, own, EndedBy::OtherSession).await?;
+        run_or_discard(slot, entered).await?;
         Ok(ended)
     })
     .await
+}
+
+/// Ends every session of the user of this request, its own one last, all in one task; so a client that hangs
+/// up in between leaves none of them.
+///
+/// # Errors
+///
+/// As [`end_of_user`], and when the session is closed. Its own session lives on then, to try again with.
+pub(crate) async fn end_all_and_own(
+    slot: Arc<Slot>,
+    user_id: Arc<str>,
+    own: Option<Handle>,
+) -> Result<usize, Error> {
+    let entered = slot.enter().await;
+    // Here, and not in the task, as in `destroy`.
+    if slot.with(|state| state.closed) != Some(false) {
+        return Err(Error::closed());
+    }
+    let settings = slot.settings.clone();
+    in_task(settings.clone(), async move {
+        let others = end_all_but(&settings, &user_id, own, EndedBy::OtherSession).await?;
+        end_own(slot, entered).await?;
+        Ok(others + 1)
+    })
+    .await
+}
+
+async fn end_all_but(
+    settings: &Arc<Settings>,
+    user_id: &Arc<str>,
+    but: Option<Handle>,
+    by: EndedBy,
+) -> Result<usize, Error> {
+    let now = settings.now();
+    settings.mark(Whose::User(user_id), now).await?;
+    let mut ended = 0;
+    for session in settings.list(user_id, now).await? {
+        if Some(session.handle) != but {
+            let was_there = end_listed(settings, user_id, &session.handle, by).await?;
+            ended += usize::from(was_there);
+        }
+    }
+    Ok(ended)
 }
 
 /// Ends this session if it is one of this user's, in a task of its own; `false` if it is not.

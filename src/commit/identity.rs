@@ -160,7 +160,7 @@ fn ending_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) ->
     )
 }
 
-async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
+pub(super) async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
     let target = slot.with(|state| {
         match &state.standing {
             Standing::Live(live) => Some(Subject::of(live)),

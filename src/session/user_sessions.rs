@@ -1,9 +1,7 @@
 //! The other sessions of the user who is logged in.
 
-use std::sync::Arc;
-
 use super::Session;
-use crate::commit::endings::{end_of_user, end_one};
+use crate::commit::endings::{end_all_and_own, end_one, end_others};
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -65,7 +63,8 @@ impl Session {
     }
 
     /// Ends every other session of the user who is logged in, gives this one a new id, and returns how many
-    /// it has ended: for "log out everywhere else", and for a password that the user has changed.
+    /// it has ended: for "log out everywhere else", and for a password that the user has changed. It saves
+    /// what was staged so far, and runs to its end also if the client hangs up meanwhile.
     ///
     /// Nothing that began before survives it: a login elsewhere that extracted its session before fails
     /// with [`Overtaken`](ErrorKind::Overtaken). So does one of this very request, and for a second after
@@ -97,11 +96,8 @@ impl Session {
         let Some(user_id) = self.user_id() else {
             return Ok(0);
         };
-        let ended = self.end_all_of(user_id, self.handle()).await?;
-        // Whoever may hold a copy of this one's id is out, too.
-        self.renew_id()?;
-        self.save().await?;
-        Ok(ended)
+        // With a new id, since whoever may hold a copy of this one's is to be out, too.
+        end_others(self.slot.clone(), user_id, self.handle()).await
     }
 
     /// Ends every session of the user who is logged in, this one last, and returns how many that were.
@@ -125,13 +121,6 @@ impl Session {
         let Some(user_id) = self.user_id() else {
             return Ok(0);
         };
-        let others = self.end_all_of(user_id, self.handle()).await?;
-        self.logout().await?;
-        Ok(others + 1)
-    }
-
-    async fn end_all_of(&self, user_id: Arc<str>, but: Option<Handle>) -> Result<usize, Error> {
-        let settings = self.slot.settings.clone();
-        end_of_user(settings, user_id, but, EndedBy::OtherSession).await
+        end_all_and_own(self.slot.clone(), user_id, self.handle()).await
     }
 }
