@@ -18,6 +18,8 @@ pub(crate) struct Effects {
     id: Option<Line>,
     /// For a handler that says nothing about caching.
     caching: Option<HeaderValue>,
+    /// Whatever the handler says about caching.
+    never_stored: bool,
     clear_site_data: Option<HeaderValue>,
 }
 
@@ -38,14 +40,11 @@ impl Effects {
         };
         // Not where a session begins: its cookie would be cleared, too.
         let is_removal = matches!(state.cookie, CookieEffect::Remove);
-        // Caches know that a cookie makes a response somebody's, and nothing of our header.
-        let caching = match state.carrier {
-            Carrier::Cookie => PRIVATE,
-            Carrier::Header => NO_STORE,
-        };
         Self {
             id,
-            caching: state.was_live.then_some(caching),
+            caching: state.was_live.then_some(PRIVATE),
+            // Caches know that a cookie makes a response somebody's, and nothing of our header.
+            never_stored: state.was_live && state.carrier == Carrier::Header,
             clear_site_data: settings.clear_site_data.clone().filter(|_| is_removal),
         }
     }
@@ -55,6 +54,7 @@ impl Effects {
         Self {
             id: None,
             caching: Some(NO_STORE),
+            never_stored: false,
             clear_site_data: None,
         }
     }
@@ -74,6 +74,9 @@ impl Effects {
             }
             Some(Line::Header(name, value)) => {
                 headers.insert(name, value);
+                headers.insert(CACHE_CONTROL, NO_STORE);
+            }
+            None if self.never_stored => {
                 headers.insert(CACHE_CONTROL, NO_STORE);
             }
             None => {

@@ -31,8 +31,8 @@ impl SessionLayerBuilder {
     ///    that a new name logs nobody out.
     /// 4. Spaces around the value do not count. The header twice with one value is the header once; with
     ///    differing values there is no session.
-    /// 5. A response that tells an id is `no-store`, and so is one to which a live session was read, unless
-    ///    the handler says otherwise. `Vary` names the header, and `Cookie` as well if there is one.
+    /// 5. A response that tells an id is `no-store`, and so is one to which a live session was read,
+    ///    whatever the handler says. `Vary` names the header, and `Cookie` as well if there is one.
     /// 6. Its values are marked as sensitive, so that layers that log headers do not show them.
     ///
     /// What only concerns cookies, such as
