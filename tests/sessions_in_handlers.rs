@@ -10,11 +10,12 @@ use axum::response::Result;
 use axum::routing::{get, post};
 use cloakroom::store::MemoryStore;
 use cloakroom::testing::{
-    Calls, FailingStore, ManualClock, Operation, PausingStore, SpyStore, TestClient, Times, When,
-    new_session,
+    Calls, FailingStore, ManualClock, Operation, Pause, PausingStore, SpyStore, TestClient, Times,
+    When, new_session,
 };
 use cloakroom::{ErrorKind, Session, SessionLayer, Sessions};
 use http::StatusCode;
+use tokio::runtime::Runtime;
 
 async fn log_in(session: Session, Path(user_id): Path<String>) -> Result<()> {
     Ok(session.login(user_id).await?)
@@ -183,5 +184,68 @@ async fn a_client_that_hangs_up_does_not_stop_an_ending_of_all_half_way() {
 async fn a_client_that_hangs_up_does_not_keep_the_id_from_before_an_ending_of_the_others() {
     for client in hang_up_while_ending("/end-others", Operation::Update).await {
         assert_eq!(client.get("/").await.text(), "nobody");
+    }
+}
+
+async fn add(session: Session) -> Result<()> {
+    Ok(session.insert("cart", 1)?)
+}
+
+/// Runs this in a runtime of its own, which goes down with all of its tasks at that step.
+fn crash(at: Pause, here: &Runtime, work: impl Future<Output = ()> + Send + 'static) {
+    let crashing = Runtime::new().unwrap();
+    crashing.spawn(work);
+    here.block_on(at.reached());
+    drop(crashing);
+    at.release();
+}
+
+#[test]
+fn a_crash_between_any_two_steps_leaves_nobody_logged_in_after_an_ending_of_all() {
+    use Operation::{Delete, Link, List, Mark, Unlink, Update};
+    let here = Runtime::new().unwrap();
+    for (operation, in_login) in [
+        (Update, true),
+        (Link, true),
+        (Mark, false),
+        (List, false),
+        (Delete, false),
+        (Unlink, false),
+    ] {
+        for after in [false, true] {
+            let store = PausingStore::new(MemoryStore::new());
+            let layer = SessionLayer::new(store.clone());
+            let sessions = layer.sessions();
+            let app = Router::new()
+                .route("/add", post(add))
+                .layer(layer.clone())
+                .merge(app(layer));
+            let client = TestClient::new(app);
+            here.block_on(client.post("/add"));
+            if !in_login {
+                here.block_on(client.post("/login/alice"));
+            }
+            let before_crash = client.clone();
+            let at = match after {
+                false => store.pause_before(operation),
+                true => store.pause_after(operation),
+            };
+            let ending = sessions.clone();
+            crash(at, &here, async move {
+                if in_login {
+                    before_crash.post("/login/alice").await;
+                } else {
+                    ending.end_all("alice").await.unwrap();
+                }
+            });
+
+            let step = format!("{operation:?}, after it: {after}");
+            here.block_on(sessions.end_all("alice")).unwrap();
+            assert_eq!(here.block_on(client.get("/")).text(), "nobody", "{step}");
+            assert!(
+                here.block_on(sessions.list("alice")).unwrap().is_empty(),
+                "{step}"
+            );
+        }
     }
 }
