@@ -152,7 +152,8 @@ impl Settings {
         let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
         match first {
             Poll::Ready(result) => result,
-            Poll::Pending => match tokio::time::timeout(self.store_timeout, call).await {
+            // Boxed, so that a handler's future has no room for a timer.
+            Poll::Pending => match Box::pin(tokio::time::timeout(self.store_timeout, call)).await {
                 Ok(result) => result,
                 Err(_) => Err(StoreError::timed_out(format!(
                     "no answer to `{operation}` within {:?} (SessionLayerBuilder::store_timeout)",

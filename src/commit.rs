@@ -306,7 +306,6 @@ async fn took_effect(slot: &Slot, write: &Write, error: &StoreError) -> bool {
 ///
 /// When changes staged meanwhile do not fit on top of what was written, or never stay the same for long
 /// enough to be put there. They are dropped then; what was written stays.
-#[allow(clippy::result_large_err)] // As `State::advance`.
 fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     let Write {
         mut live,
@@ -362,15 +361,14 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
 }
 
 /// What `finish` does under the lock: returns the data that was replaced, to be dropped outside of it.
-#[allow(clippy::result_large_err)] // As `State::advance`.
 fn take_over(
     state: &mut State,
     generation: u64,
-    live: Live,
+    live: Box<Live>,
     data: Data,
     (cookie, told): (&Option<CookieEffect>, Option<EventKind>),
     job: &Job,
-) -> Result<Data, Live> {
+) -> Result<Data, Box<Live>> {
     let is_current = live.is_current;
     let replaced = state.advance(generation, live, data, job)?;
     if let Some(cookie) = cookie {

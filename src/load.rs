@@ -91,7 +91,8 @@ async fn resolve(slot: &Slot) -> Result<State, Error> {
         }
     }
     for subject in copied {
-        copied_id_used(slot, subject, &opened.0).await?;
+        // Rare, and boxed: it would make the future of every load larger.
+        Box::pin(copied_id_used(slot, subject, &opened.0)).await?;
     }
     // Two live sessions under one name: which one is the user's cannot be told, so neither is.
     if live > 1 {

@@ -146,7 +146,12 @@ impl Slot {
 
     /// Waits for the store calls of this request that are under way, and keeps others out.
     pub(crate) async fn enter(self: &Arc<Self>) -> Entered {
-        if let Ok(permit) = self.gate.acquire().await {
+        let permit = match self.gate.try_acquire() {
+            Ok(permit) => Ok(permit),
+            // Rare, and boxed: its room would be in the future of every handler.
+            Err(_) => Box::pin(self.gate.acquire()).await,
+        };
+        if let Ok(permit) = permit {
             permit.forget();
         }
         Entered(self.clone())

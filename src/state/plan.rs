@@ -57,7 +57,7 @@ pub(crate) enum Importance {
 /// A record to write, and what it means to the request once it is written.
 #[derive(Debug)]
 pub(crate) struct Write {
-    pub(crate) live: Live,
+    pub(crate) live: Box<Live>,
     pub(crate) loaded: Loaded,
     /// What to tell the browser, if anything.
     pub(crate) cookie: Option<CookieEffect>,
@@ -404,7 +404,7 @@ impl Draft {
             Issue::New(told) => Some(told),
             Issue::Same | Issue::Nothing => None,
         };
-        let live = Live {
+        let live = Box::new(Live {
             id: self.id,
             presented: self.presented,
             is_current: self.is_current,
@@ -416,7 +416,7 @@ impl Draft {
                 payload: payload.clone(),
             },
             header: self.header,
-        };
+        });
         Write {
             live,
             loaded: Loaded::written(payload, start),

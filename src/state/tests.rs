@@ -112,7 +112,7 @@ fn live() -> Request {
         record,
         header,
     };
-    Request::over(Standing::Live(live)).edit(|_| {})
+    Request::over(Standing::Live(Box::new(live))).edit(|_| {})
 }
 
 fn absent() -> Request {

@@ -30,7 +30,7 @@ fn advance(state: &mut State, write: Write, job: &Job) -> Result<(), Error> {
     advance_to(state, write.live, write.loaded, job)
 }
 
-fn advance_to(state: &mut State, live: Live, loaded: Loaded, job: &Job) -> Result<(), Error> {
+fn advance_to(state: &mut State, live: Box<Live>, loaded: Loaded, job: &Job) -> Result<(), Error> {
     let mut data = state.data.clone();
     let advanced = data.advance(job.data.changes(), loaded);
     state.advance(state.generation, live, data, job).unwrap();
