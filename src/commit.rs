@@ -61,13 +61,17 @@ impl HandlerVerdict {
 pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(), Error> {
     let entered = slot.enter().await;
     slot.close();
-    if verdict == HandlerVerdict::ServerError {
-        slot.with(|state| state.discard_staged());
-        check_cookie(&slot).await;
-        return Ok(());
+    let committed = match verdict {
+        HandlerVerdict::ServerError => {
+            slot.with(|state| state.discard_staged());
+            Ok(())
+        }
+        HandlerVerdict::Success => run_or_discard(slot.clone(), entered).await,
+    };
+    if let Some(id) = id_to_check(&slot) {
+        // Rare, as are the other futures that are boxed here: each would make that of every commit larger.
+        Box::pin(check_cookie(&slot, id)).await;
     }
-    let committed = run_or_discard(slot.clone(), entered).await;
-    check_cookie(&slot).await;
     match committed {
         Ok(()) => Ok(()),
         // The session ended while the request ran. It was reported; the response stands.
@@ -83,16 +87,18 @@ pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(
     }
 }
 
-/// Looks whether a cookie that a save has prepared is still that of the session, where nothing was written
-/// since that would say so.
-async fn check_cookie(slot: &Slot) {
+/// The id that a save has prepared a cookie with, if nothing was written since that would say whether it is
+/// still the session's.
+fn id_to_check(slot: &Slot) -> Option<SessionId> {
     let id = slot.with(|state| match &state.cookie {
         CookieEffect::Set { id, .. } if state.cookie_may_be_stale => Some(id.clone()),
         _ => None,
     });
-    let Some(id) = id.flatten() else {
-        return;
-    };
+    id.flatten()
+}
+
+/// Keeps a cookie to itself whose id is not the session's any more.
+async fn check_cookie(slot: &Slot, id: SessionId) {
     let opened = open(slot, &id, slot.settings.now()).await;
     if !matches!(opened, Ok((Standing::Live(live), _)) if live.is_current) {
         slot.with(|state| state.cookie = CookieEffect::Keep);
@@ -179,7 +185,7 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
         (Plan::Nothing, _) => Ok(()),
         // By what was loaded; another request may have kept it alive since.
         (Plan::Drop(Dropped::Expired), Some(base)) => {
-            in_task(settings, contend(slot, entered, base.id, job)).await
+            Box::pin(in_task(settings, contend(slot, entered, base.id, job))).await
         }
         (Plan::Drop(why), _) => lose(&slot, why),
         (Plan::Create(write), _) => match settings
@@ -187,7 +193,10 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
             .await
         {
             Ok(()) => finish(&slot, write, &job),
-            Err(error) => in_task(settings.clone(), verify(slot, entered, write, job, error)).await,
+            Err(error) => {
+                let verified = verify(slot, entered, write, job, error);
+                Box::pin(in_task(settings.clone(), verified)).await
+            }
         },
         (Plan::Touch { expires_at }, Some(base)) => {
             let touch = settings.touch(&base.subject.handle, expires_at, base.version, now);
@@ -199,7 +208,7 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
         }
         (Plan::Update { write, importance }, Some(base)) => {
             if job.wishes.timeouts.is_some() {
-                index::extend(&settings, &write.live).await?;
+                Box::pin(index::extend(&settings, &write.live)).await?;
             }
             let update =
                 settings.update(&base.subject.handle, &write.live.record, base.version, now);
@@ -209,10 +218,12 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
                 (_, Importance::Upkeep) => Ok(()),
                 (Ok(Outcome::Missing), _) => lose(&slot, Dropped::Ended),
                 (Ok(Outcome::Conflict), _) => {
-                    in_task(settings.clone(), contend(slot, entered, base.id, job)).await
+                    let contended = contend(slot, entered, base.id, job);
+                    Box::pin(in_task(settings.clone(), contended)).await
                 }
                 (Err(error), _) => {
-                    in_task(settings.clone(), verify(slot, entered, write, job, error)).await
+                    let verified = verify(slot, entered, write, job, error);
+                    Box::pin(in_task(settings.clone(), verified)).await
                 }
             }
         }

@@ -98,8 +98,9 @@ impl Header {
 
     /// The bytes of this header, with room for `capacity` bytes of entries.
     pub(crate) fn encode(&self, capacity: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.encoded_size() + capacity);
-        bytes.push(self.format());
+        let format = self.format();
+        let mut bytes = Vec::with_capacity(self.encoded_size(format) + capacity);
+        bytes.push(format);
         bytes.extend(self.secret.as_bytes());
         bytes.push(self.retired.len() as u8);
         for retired in &self.retired {
@@ -126,7 +127,7 @@ impl Header {
         let label = self.label.as_deref().unwrap_or_default();
         bytes.push(label.len() as u8);
         bytes.extend(label.as_bytes());
-        if self.format() == FULL {
+        if format == FULL {
             bytes.push(u8::from(self.carrier == Carrier::Header));
             bytes.extend(self.csrf.as_bytes());
         }
@@ -138,9 +139,10 @@ impl Header {
         let mut reader = Reader(payload);
         let format = reader.format(FULL)?;
         let secret = SecretDigest::from_bytes(reader.array()?);
-        let retired = (0..reader.u8()?)
-            .map(|_| decode_retired(&mut reader))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut retired = Vec::new();
+        for _ in 0..reader.u8()? {
+            retired.push(decode_retired(&mut reader)?);
+        }
         let started_at = reader.i64()?;
         let renewed_at = reader.i64()?;
         let idle = reader.i64()?;
@@ -184,10 +186,10 @@ impl Header {
         }
     }
 
-    fn encoded_size(&self) -> usize {
+    fn encoded_size(&self, format: u8) -> usize {
         const RETIRED: usize = SecretDigest::BYTES + 1 + 8;
         let label = self.label.as_ref().map_or(0, |label| label.len());
-        let full = match self.format() {
+        let full = match format {
             USUAL => 0,
             _ => 1 + CsrfKey::BYTES,
         };
@@ -350,7 +352,7 @@ mod tests {
         };
         for header in [full(), bare(), by_header, with_key] {
             let mut bytes = header.encode(0);
-            assert_eq!(bytes.len(), header.encoded_size());
+            assert_eq!(bytes.len(), header.encoded_size(header.format()));
             let length = bytes.len();
             encode_entry(&mut bytes, "k", b"1");
             let (back, entries) = Header::decode(&bytes).unwrap();
