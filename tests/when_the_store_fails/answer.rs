@@ -13,6 +13,9 @@ use super::support::Client;
 /// The text of the crate's own errors of a store.
 const UNAVAILABLE: &str = "The session is unavailable at the moment. Please try again.";
 
+/// Tokio's timers count in milliseconds, and one that would end between two ends at the next.
+const TICK: Duration = Duration::from_millis(2);
+
 /// Whose 503 it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum By {
@@ -50,6 +53,8 @@ impl Answer {
         let took = start.elapsed();
         let lines = log.lines().into_iter();
         let told = lines.filter(|line| line.starts_with("ERROR ") || line.starts_with("WARN "));
+        // What drivers say of their own besides.
+        let told = told.filter(|line| !line.contains(" sqlx"));
         Self {
             response,
             log: told.map(|line| without_handle(&line)).collect(),
@@ -89,16 +94,24 @@ impl Answer {
         self
     }
 
-    /// So much of tokio's time has passed, which counts in milliseconds.
+    /// As many lines as these, each of which begins with one: what follows are the words of a driver.
     #[track_caller]
-    pub(super) fn takes(self, expected: Duration) -> Self {
-        let late = Duration::from_millis(2);
+    pub(super) fn logs_what_begins(self, expected: &[&str]) -> Self {
+        let begins = |(line, expected): (&String, &&str)| line.starts_with(expected);
+        let all = self.log.iter().zip(expected).all(begins);
         assert!(
-            (expected..expected + late).contains(&self.took),
-            "{:?} and not {expected:?}",
-            self.took
+            all && self.log.len() == expected.len(),
+            "{:#?} and not {expected:#?}",
+            self.log
         );
         self
+    }
+
+    /// So much of tokio's time has passed.
+    #[track_caller]
+    pub(super) fn takes(self, expected: Duration) -> Self {
+        self.takes_more_than(expected - TICK)
+            .takes_at_most(expected)
     }
 
     #[track_caller]
@@ -109,7 +122,7 @@ impl Answer {
 
     #[track_caller]
     pub(super) fn takes_at_most(self, longest: Duration) -> Self {
-        assert!(self.took <= longest, "{:?}", self.took);
+        assert!(self.took < longest + TICK, "{:?}", self.took);
         self
     }
 
