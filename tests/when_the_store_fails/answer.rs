@@ -64,7 +64,7 @@ impl Answer {
 
     /// A 503 without a cookie that says nothing of the server, and that no shared cache keeps.
     #[track_caller]
-    pub(super) fn is_unavailable(self, by: By) -> Self {
+    pub(super) fn is_unavailable(&self, by: By) -> &Self {
         assert_eq!(self.response.status(), StatusCode::SERVICE_UNAVAILABLE);
         let (text, caching) = match by {
             By::Extractor => (UNAVAILABLE, Some("no-store")),
@@ -80,7 +80,7 @@ impl Answer {
 
     /// What the handler answered, without a cookie.
     #[track_caller]
-    pub(super) fn is_the_page(self, text: &str) -> Self {
+    pub(super) fn is_the_page(&self, text: &str) -> &Self {
         assert_eq!(self.response.status(), StatusCode::OK);
         assert_eq!(self.response.text(), text);
         assert!(self.response.set_cookies().is_empty());
@@ -89,14 +89,14 @@ impl Answer {
 
     /// These lines and no others, each as `LEVEL target message name=value …`, with `<handle>` for a handle.
     #[track_caller]
-    pub(super) fn logs(self, expected: &[&str]) -> Self {
+    pub(super) fn logs(&self, expected: &[&str]) -> &Self {
         assert_eq!(self.log, expected);
         self
     }
 
     /// As many lines as these, each of which begins with one: what follows are the words of a driver.
     #[track_caller]
-    pub(super) fn logs_what_begins(self, expected: &[&str]) -> Self {
+    pub(super) fn logs_what_begins(&self, expected: &[&str]) -> &Self {
         let begins = |(line, expected): (&String, &&str)| line.starts_with(expected);
         let all = self.log.iter().zip(expected).all(begins);
         assert!(
@@ -109,25 +109,25 @@ impl Answer {
 
     /// So much of tokio's time has passed.
     #[track_caller]
-    pub(super) fn takes(self, expected: Duration) -> Self {
+    pub(super) fn takes(&self, expected: Duration) -> &Self {
         self.takes_more_than(expected - TICK)
             .takes_at_most(expected)
     }
 
     #[track_caller]
-    pub(super) fn is_at_once(self) -> Self {
+    pub(super) fn is_at_once(&self) -> &Self {
         assert_eq!(self.took, Duration::ZERO);
         self
     }
 
     #[track_caller]
-    pub(super) fn takes_at_most(self, longest: Duration) -> Self {
+    pub(super) fn takes_at_most(&self, longest: Duration) -> &Self {
         assert!(self.took < longest + TICK, "{:?}", self.took);
         self
     }
 
     #[track_caller]
-    pub(super) fn takes_more_than(self, shorter: Duration) -> Self {
+    pub(super) fn takes_more_than(&self, shorter: Duration) -> &Self {
         assert!(self.took > shorter, "{:?}", self.took);
         self
     }
