@@ -39,8 +39,8 @@ struct Opened {
 enum Cleanup {
     Nothing,
     Folder(TempDir),
-    Postgres(PostgresPlace),
-    MySql(MySqlPlace),
+    Postgres(Box<PostgresPlace>),
+    MySql(Box<MySqlPlace>),
     Redis(Arc<redis_by_clock::Store>),
 }
 
@@ -78,12 +78,12 @@ impl Place {
             Self::Postgres => {
                 let place = PostgresPlace::new().await.expect(IS_THERE);
                 let store = place.migrated(CONNECTIONS).await;
-                (Arc::new(store), Cleanup::Postgres(place))
+                (Arc::new(store), Cleanup::Postgres(Box::new(place)))
             }
             Self::MySql => {
                 let place = MySqlPlace::new().await.expect(IS_THERE);
                 let store = place.migrated(CONNECTIONS).await;
-                (Arc::new(store), Cleanup::MySql(place))
+                (Arc::new(store), Cleanup::MySql(Box::new(place)))
             }
             Self::Redis => {
                 let url = servers::url(redis_by_clock::SERVER).expect(IS_THERE);
