@@ -131,6 +131,15 @@ impl Configuration {
         (self.host, shop::shop(self.choose))
     }
 
+    /// The pages that log alice in. Whether the cookie is to stay when the browser ends has nothing to do with the
+    /// other attributes, so one cookie is enough for that.
+    pub(crate) fn logins(&self) -> &'static [&'static str] {
+        match self.host == STRICTEST.host {
+            true => &["/login/alice", "/remember/alice"],
+            false => &["/login/alice"],
+        }
+    }
+
     pub(crate) fn path_of(&self, page: &str) -> String {
         format!("{}{page}", self.below)
     }

@@ -13,7 +13,7 @@ fn a_logout_takes_every_kind_of_cookie_away() {
     let server = Server::start(HTTP_2, ALL.iter().map(Configuration::site));
     let browser = server.browser(&programs);
     for configuration in &ALL {
-        for login in ["/login/alice", "/remember/alice"] {
+        for login in configuration.logins() {
             browser.open(&configuration.url(login));
             assert_eq!(jar::only(&browser).name, configuration.name);
             browser.open(&configuration.url("/logout"));

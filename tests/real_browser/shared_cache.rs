@@ -139,11 +139,10 @@ async fn renewed(session: Session) -> Result<String> {
     Ok(user(session).await)
 }
 
-/// A shared cache, two browsers behind it, and the app before it.
+/// An app and a shared cache in front of it.
 struct Rig {
     store: Store,
-    alice: Browser,
-    other: Browser,
+    programs: Programs,
     nginx: Nginx,
     _app: Server,
 }
@@ -157,20 +156,24 @@ impl Rig {
         let sites = caches.iter().map(|cache| (cache.host, app.clone()));
         let server = Server::start(HTTP_1, sites);
         let nginx = Nginx::start(&program, server.port, caches);
-        let browser = || browser_at(nginx.port, &programs, Setting::PLAIN);
         Some(Self {
             store,
-            alice: browser(),
-            other: browser(),
+            programs,
             nginx,
             _app: server,
         })
+    }
+
+    /// A browser behind the cache.
+    fn browser(&self) -> Browser {
+        browser_at(self.nginx.port, &self.programs, Setting::PLAIN)
     }
 }
 
 /// What a script of the page that is open gets.
 #[derive(Debug, Deserialize)]
 struct Got {
+    path: String,
     status: u16,
     text: String,
     /// What the cache says that it did.
@@ -178,11 +181,21 @@ struct Got {
 }
 
 fn get_of(browser: &Browser, path: &str) -> Got {
+    get_all_of(browser, &[path]).remove(0)
+}
+
+fn get_all_of(browser: &Browser, paths: &[&str]) -> Vec<Got> {
     // Past the browser's own cache, which is nobody else's.
     let script = format!(
-        "const answer = await fetch('{path}', {{cache: 'no-store'}}); \
-         const {{status, headers}} = answer; \
-         return {{status, text: await answer.text(), cache: headers.get('x-cache-status')}}"
+        "const got = []; \
+         for (const path of {}) {{ \
+             const answer = await fetch(path, {{cache: 'no-store'}}); \
+             const {{status, headers}} = answer; \
+             const cache = headers.get('x-cache-status'); \
+             got.push({{path, status, text: await answer.text(), cache}}); \
+         }} \
+         return got",
+        serde_json::json!(paths)
     );
     let got = browser.run(&format!("return (async () => {{ {script} }})()"));
     serde_json::from_value(got).unwrap()
@@ -194,14 +207,14 @@ fn a_shared_cache_gives_nobody_what_was_made_for_another() {
     let Some(rig) = Rig::start(&caches) else {
         return;
     };
+    let (alice, other) = (rig.browser(), rig.browser());
     for cache in &caches {
-        rig.keeps_apart(cache.host, cache.host == EAGER.host);
+        rig.keeps_apart(cache.host, cache.host == EAGER.host, &alice, &other);
     }
 }
 
 impl Rig {
-    fn keeps_apart(&self, host: &str, is_eager: bool) {
-        let Self { alice, other, .. } = self;
+    fn keeps_apart(&self, host: &str, is_eager: bool, alice: &Browser, other: &Browser) {
         let home = |page: &str| format!("https://{host}{page}");
         for browser in [alice, other] {
             jar::clear(browser);
@@ -223,8 +236,8 @@ impl Rig {
         let all: [&[&str]; 3] = [&LOOKING, &CHANGING, &[PUBLISHED]];
         shows(alice, &all, "alice");
         shows(other, &[&LOOKING, &[PUBLISHED]], "nobody");
-        for page in [&LOOKING[..], &CHANGING].concat() {
-            assert_eq!(get_of(alice, page).cache, "MISS", "{page} of {host}");
+        for got in get_all_of(alice, &[&LOOKING[..], &CHANGING].concat()) {
+            assert_eq!(got.cache, "MISS", "{} of {host}", got.path);
         }
 
         // The very address by which the other one got a cookie.
@@ -263,11 +276,9 @@ impl Rig {
 /// Checks who each of these pages says that it is, the second time as well as the first.
 #[track_caller]
 fn shows(browser: &Browser, pages: &[&[&str]], whose: &str) {
-    for page in pages.concat() {
-        for _ in 0..2 {
-            let got = get_of(browser, page);
-            assert_eq!(got.text, whose, "{page}: {got:?}");
-        }
+    let pages = pages.concat();
+    for got in get_all_of(browser, &[&pages[..], &pages].concat()) {
+        assert_eq!(got.text, whose, "{} by a {}", got.path, got.cache);
     }
 }
 
@@ -276,11 +287,15 @@ fn a_cache_that_is_told_to_heed_no_header_gives_one_users_session_to_another() {
     let Some(rig) = Rig::start(&[CARELESS]) else {
         return;
     };
-    let Rig { alice, other, .. } = &rig;
+    let browser = &rig.browser();
     let login = format!("https://{}/login/alice", CARELESS.host);
-    alice.open(&login);
-    assert_eq!(get_of(alice, "/account").text, "alice");
-    other.open(&login);
-    assert_eq!(get_of(other, "/account").cache, "HIT");
-    assert_eq!(jar::only(other), jar::only(alice));
+    browser.open(&login);
+    assert_eq!(get_of(browser, "/account").text, "alice");
+    let own = jar::only(browser);
+    // Another user's browser has none of alice's cookies.
+    jar::clear(browser);
+    assert_eq!(get_of(browser, "/account").cache, "HIT");
+    assert_eq!(get_of(browser, "/account").text, "alice");
+    browser.open(&login);
+    assert_eq!(jar::only(browser), own);
 }

@@ -169,7 +169,12 @@ impl Browser {
         self.post("/execute/sync", json!({ "script": script, "args": [] }))
     }
 
-    /// Goes into the frame that this selects; the next page that is opened is out of it again.
+    #[allow(dead_code)]
+    pub(crate) fn leave_frames(&self) {
+        self.post("/frame", json!({ "id": null }));
+    }
+
+    /// Goes into the frame that this selects.
     #[allow(dead_code)]
     pub(crate) fn enter_frame(&self, css: &str) {
         let frame = json!({ "id": { ELEMENT: self.find(css) } });
