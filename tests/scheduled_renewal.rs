@@ -26,6 +26,7 @@ on_every_store! {
     a_copy_in_use_ends_the_session_for_both_where_that_is_set,
     without_the_setting_a_copy_in_use_is_told_and_opens_nothing,
     a_lost_response_ends_no_session,
+    a_lost_response_of_a_request_that_saved_itself_ends_no_session,
     a_renewal_whose_answer_from_the_store_got_lost_ends_no_session,
     twenty_requests_at_once_end_no_session,
     twenty_requests_that_take_longer_than_the_grace_end_no_session,
@@ -170,6 +171,19 @@ async fn a_lost_response_ends_no_session(setup: Setup) {
     assert_eq!(shown(&client).await, "nobody: a=1");
     setup.clock.advance(GRACE);
     assert_eq!(shown(&client).await, "nobody: a=1");
+    assert_no_alarm(&told);
+}
+
+/// That the request goes on with the new id does not mean that its client has it.
+async fn a_lost_response_of_a_request_that_saved_itself_ends_no_session(setup: Setup) {
+    let (client, told) = strict(&setup, setup.store.clone()).await;
+    write(&client, "/set/a/1").await;
+    let lost = client.clone();
+    setup.clock.advance(MINUTE);
+    let response = write(&lost, "/save/a/2").await;
+    assert_eq!(response.set_cookies().len(), 1);
+    setup.clock.advance(GRACE);
+    assert_eq!(shown(&client).await, "nobody: a=2");
     assert_no_alarm(&told);
 }
 
