@@ -382,6 +382,7 @@ fn take_over(
 ) -> Result<Data, Box<Live>> {
     let is_current = live.is_current;
     let replaced = state.advance(generation, live, data, job)?;
+    state.id_is_unsent |= told.is_some();
     if let Some(cookie) = cookie {
         state.cookie = cookie.clone();
         // It tells of a new id, or else is of the one that the client has.

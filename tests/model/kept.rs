@@ -84,3 +84,23 @@ fn a_handle_ends_its_session_whatever_else_is_under_way() {
         Go(1, GoOn),
     ]);
 }
+
+#[test]
+fn an_id_opens_until_its_successor_is_presented_by_a_client() {
+    let rules = Rules {
+        renew_ids: true,
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(0, Own, steps([Insert(0)]), Ok),
+        Finish(0),
+        Pass(Minutes),
+        Pass(Minutes),
+        Send(0, Stolen(0), steps([Insert(0), Save]), Ok),
+        Finish(0),
+        Pass(Minutes),
+        Send(0, Stolen(1), steps([]), Ok),
+        Finish(0),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
+}
