@@ -24,6 +24,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::{Reader, RecordDecodeError, as_text};
 use crate::carrier::Carrier;
 use crate::csrf::CsrfKey;
@@ -81,6 +83,9 @@ pub(crate) enum Retirement {
     Superseded { at: i64 },
 }
 
+/// A payload in the making: on the stack, if it is as short as most are.
+pub(crate) type Bytes = SmallVec<[u8; 512]>;
+
 impl Header {
     /// Until when the cookie is kept: `None` if it ends with the browser.
     pub(crate) fn persistent_until(&self) -> Option<i64> {
@@ -97,11 +102,11 @@ impl Header {
     }
 
     /// The bytes of this header, with room for `capacity` bytes of entries.
-    pub(crate) fn encode(&self, capacity: usize) -> Vec<u8> {
+    pub(crate) fn encode(&self, capacity: usize) -> Bytes {
         let format = self.format();
-        let mut bytes = Vec::with_capacity(self.encoded_size(format) + capacity);
+        let mut bytes = Bytes::with_capacity(self.encoded_size(format) + capacity);
         bytes.push(format);
-        bytes.extend(self.secret.as_bytes());
+        bytes.extend_from_slice(self.secret.as_bytes());
         bytes.push(self.retired.len() as u8);
         for retired in &self.retired {
             let (kind, at) = match retired.retirement {
@@ -109,9 +114,9 @@ impl Header {
                 Retirement::Routine => (1, NEVER),
                 Retirement::Superseded { at } => (2, at),
             };
-            bytes.extend(retired.digest.as_bytes());
+            bytes.extend_from_slice(retired.digest.as_bytes());
             bytes.push(kind);
-            bytes.extend(at.to_be_bytes());
+            bytes.extend_from_slice(&at.to_be_bytes());
         }
         let idle = self.timeouts.idle().map_or(0, millis);
         for number in [
@@ -121,15 +126,15 @@ impl Header {
             millis(self.timeouts.absolute()),
             self.authenticated_at.unwrap_or(NEVER),
         ] {
-            bytes.extend(number.to_be_bytes());
+            bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.push(u8::from(self.persistent_cookie));
         let label = self.label.as_deref().unwrap_or_default();
         bytes.push(label.len() as u8);
-        bytes.extend(label.as_bytes());
+        bytes.extend_from_slice(label.as_bytes());
         if format == FULL {
             bytes.push(u8::from(self.carrier == Carrier::Header));
-            bytes.extend(self.csrf.as_bytes());
+            bytes.extend_from_slice(self.csrf.as_bytes());
         }
         bytes
     }
@@ -234,12 +239,12 @@ pub(crate) fn entry_size(key: &str, value: &[u8]) -> usize {
 }
 
 /// Appends an entry.
-pub(crate) fn encode_entry(bytes: &mut Vec<u8>, key: &str, value: &[u8]) {
+pub(crate) fn encode_entry(bytes: &mut Bytes, key: &str, value: &[u8]) {
     // The size of a session is limited to far less than 4 GiB before anything is encoded.
-    bytes.extend((key.len() as u32).to_be_bytes());
-    bytes.extend(key.as_bytes());
-    bytes.extend((value.len() as u32).to_be_bytes());
-    bytes.extend(value);
+    bytes.extend_from_slice(&(key.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.extend_from_slice(&(value.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(value);
 }
 
 /// Goes through the entries of a payload, in the order in which they stand.
@@ -399,7 +404,7 @@ mod tests {
             &i64::MIN.to_be_bytes(),
             &[0, 0],
         ];
-        assert_eq!(bytes, expected.concat());
+        assert_eq!(bytes[..], expected.concat());
     }
 
     #[test]
@@ -413,7 +418,7 @@ mod tests {
 
     #[test]
     fn entries_come_back_in_order() {
-        let mut bytes = Vec::new();
+        let mut bytes = Bytes::new();
         let entries: [(&str, &[u8]); 3] = [("a", b"1"), ("", b""), ("schlüssel", b"\"x\"")];
         for (key, value) in entries {
             encode_entry(&mut bytes, key, value);
@@ -429,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_broken_entry_ends_the_entries() {
-        let mut bytes = Vec::new();
+        let mut bytes = Bytes::new();
         encode_entry(&mut bytes, "a", b"1");
         bytes.extend([0, 0, 0, 9, b'x']);
         let mut entries = Entries::new(&bytes);

@@ -395,7 +395,7 @@ impl Draft {
         let mut payload = self.header.encode(job.data.size());
         let start = payload.len();
         job.data.encode(&mut payload);
-        let payload: Arc<[u8]> = payload.into();
+        let payload: Arc<[u8]> = payload[..].into();
         let cookie = match issue {
             Issue::New(_) | Issue::Same => Some(CookieEffect::Set {
                 id: self.id.clone(),

@@ -108,7 +108,7 @@ fn what_does_not_fit_on_top_of_what_was_saved_is_dropped_and_that_stays() {
     let mut payload = theirs.encode(0);
     let start = payload.len();
     encode_entry(&mut payload, "theirs", "x".repeat(900).as_bytes());
-    let loaded = Loaded::new(payload.into(), start).unwrap();
+    let loaded = Loaded::new(payload[..].into(), start).unwrap();
     request = request.set("b", &"y".repeat(200));
     let error = advance_to(&mut request.state, write.live, loaded, &job).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
