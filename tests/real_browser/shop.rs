@@ -30,6 +30,7 @@ pub(crate) fn shop_with(choose: Choose, around: fn(Router) -> Router) -> Router 
         .route("/login/{user}", any(log_in))
         .route("/remember/{user}", any(log_in_for_long))
         .route("/logout", any(log_out))
+        .route("/account/logout", any(log_out))
         .route("/write", any(write))
         .route("/who", any(who));
     around(Router::new().merge(pages.clone()).nest("/app", pages))
