@@ -114,6 +114,8 @@ async fn check_cookie(slot: &Slot, id: SessionId) {
 pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
     let entered = slot.enter().await;
     slot.change(|_| Ok(()))?;
+    // Held until all is said and done, also where a panic takes the task's share with it.
+    let _entered = entered.share();
     let saved = in_task(slot.settings.clone(), run_or_discard(slot.clone(), entered)).await;
     // After a panic, too: what was staged may have been saved by then, and must not be applied again.
     saved.inspect_err(|_| {
@@ -123,8 +125,10 @@ pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
 
 /// Commits, and drops what is staged if that fails: the handler, or the client, is told, so nothing may
 /// apply it later.
+///
+/// No other call of the request comes in before that: it could save what this one is said to have dropped.
 async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
-    run(slot.clone(), entered).await.inspect_err(|error| {
+    run(slot.clone(), &entered).await.inspect_err(|error| {
         let discarded = slot.with(|state| state.discard_staged());
         // What was dropped with its session was reported as that.
         if discarded.is_some() && error.kind() != ErrorKind::Ended {
@@ -162,7 +166,7 @@ pub(crate) async fn in_task<T: Send + 'static>(
     }
 }
 
-async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
+async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
     let settings = slot.settings.clone();
     let now = settings.now();
     let staged = slot.with(|state| {
@@ -185,7 +189,11 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
         (Plan::Nothing, _) => Ok(()),
         // By what was loaded; another request may have kept it alive since.
         (Plan::Drop(Dropped::Expired), Some(base)) => {
-            Box::pin(in_task(settings, contend(slot, entered, base.id, job))).await
+            Box::pin(in_task(
+                settings,
+                contend(slot, entered.share(), base.id, job),
+            ))
+            .await
         }
         (Plan::Drop(why), _) => lose(&slot, why),
         (Plan::Create(write), _) => match settings
@@ -194,7 +202,7 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
         {
             Ok(()) => finish(&slot, write, &job),
             Err(error) => {
-                let verified = verify(slot, entered, write, job, error);
+                let verified = verify(slot, entered.share(), write, job, error);
                 Box::pin(in_task(settings.clone(), verified)).await
             }
         },
@@ -218,11 +226,11 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
                 (_, Importance::Upkeep) => Ok(()),
                 (Ok(Outcome::Missing), _) => lose(&slot, Dropped::Ended),
                 (Ok(Outcome::Conflict), _) => {
-                    let contended = contend(slot, entered, base.id, job);
+                    let contended = contend(slot, entered.share(), base.id, job);
                     Box::pin(in_task(settings.clone(), contended)).await
                 }
                 (Err(error), _) => {
-                    let verified = verify(slot, entered, write, job, error);
+                    let verified = verify(slot, entered.share(), write, job, error);
                     Box::pin(in_task(settings.clone(), verified)).await
                 }
             }

@@ -53,8 +53,9 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 struct Inner {
     stage: Stage,
-    /// Whether somebody [entered](Slot::enter): store calls of one request go one after another.
-    is_entered: bool,
+    /// How many [shares](Entered::share) there are of the right to call the store, which one at a time has:
+    /// store calls of one request go one after another.
+    shares: usize,
     /// How many wait to enter.
     waiting: usize,
 }
@@ -88,7 +89,7 @@ pub(crate) struct LockedStage<'a>(MutexGuard<'a, Inner>);
 impl LockedStage<'_> {
     /// Whether a store call of this request is under way.
     pub(crate) fn is_busy(&self) -> bool {
-        self.0.is_entered
+        self.0.shares > 0
     }
 }
 
@@ -130,7 +131,7 @@ impl Slot {
             cookies: Lines::of(&COOKIE, headers),
             inner: Mutex::new(Inner {
                 stage: Stage::Untouched,
-                is_entered: false,
+                shares: 0,
                 waiting: 0,
             }),
             left: Notify::const_new(),
@@ -231,10 +232,10 @@ impl Slot {
     }
 
     fn try_enter(self: &Arc<Self>, inner: &mut Inner) -> Option<Entered> {
-        if inner.is_entered {
+        if inner.shares > 0 {
             return None;
         }
-        inner.is_entered = true;
+        inner.shares = 1;
         Some(Entered {
             slot: self.clone(),
             is_in: true,
@@ -264,8 +265,8 @@ impl Slot {
     }
 }
 
-/// The right to call the store for this request; it ends when dropped. Owned, so that it can go into a task
-/// that outlives the request.
+/// The right to call the store for this request; it ends when its last share is dropped. Owned, so that it can
+/// go into a task that outlives the request.
 #[derive(Debug)]
 pub(crate) struct Entered {
     slot: Arc<Slot>,
@@ -273,6 +274,15 @@ pub(crate) struct Entered {
 }
 
 impl Entered {
+    /// A share for a task that may outlive whoever waits for it, and has something left to do after it.
+    pub(crate) fn share(&self) -> Self {
+        self.slot.lock().shares += 1;
+        Self {
+            slot: self.slot.clone(),
+            is_in: true,
+        }
+    }
+
     /// Ends it, under a lock that the caller holds anyway.
     pub(crate) fn leave(mut self, stage: LockedStage<'_>) {
         self.give_back(stage);
@@ -280,10 +290,10 @@ impl Entered {
 
     fn give_back(&mut self, mut stage: LockedStage<'_>) {
         self.is_in = false;
-        stage.0.is_entered = false;
-        let somebody_waits = stage.0.waiting > 0;
+        stage.0.shares -= 1;
+        let somebody_may_enter = stage.0.shares == 0 && stage.0.waiting > 0;
         drop(stage);
-        if somebody_waits {
+        if somebody_may_enter {
             self.slot.left.notify_one();
         }
     }
