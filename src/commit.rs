@@ -114,13 +114,7 @@ async fn check_cookie(slot: &Slot, id: SessionId) {
 pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
     let entered = slot.enter().await;
     slot.change(|_| Ok(()))?;
-    // Held until all is said and done, also where a panic takes the task's share with it.
-    let _entered = entered.share();
-    let saved = in_task(slot.settings.clone(), run_or_discard(slot.clone(), entered)).await;
-    // After a panic, too: what was staged may have been saved by then, and must not be applied again.
-    saved.inspect_err(|_| {
-        slot.with(|state| state.discard_staged());
-    })
+    in_task(slot.settings.clone(), run_or_discard(slot, entered)).await
 }
 
 /// Commits, and drops what is staged if that fails: the handler, or the client, is told, so nothing may
@@ -128,6 +122,7 @@ pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
 ///
 /// No other call of the request comes in before that: it could save what this one is said to have dropped.
 async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
+    let _on_panic = DiscardOnPanic(&slot);
     run(slot.clone(), &entered).await.inspect_err(|error| {
         let discarded = slot.with(|state| state.discard_staged());
         // What was dropped with its session was reported as that.
@@ -136,6 +131,17 @@ async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> 
             events.changes_failed(subject(&slot).as_ref(), error);
         }
     })
+}
+
+/// Drops what is staged when the store panics: it may have been saved by then, and must not be applied again.
+struct DiscardOnPanic<'a>(&'a Slot);
+
+impl Drop for DiscardOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.with(|state| state.discard_staged());
+        }
+    }
 }
 
 /// The session that the request has now.

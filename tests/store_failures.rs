@@ -431,6 +431,14 @@ fn saving_aside(store: &PausingStore<impl SessionStore>, told: &Told) -> Router 
 
 type Told = Arc<Mutex<Option<std::result::Result<(), ErrorKind>>>>;
 
+/// Asks for that route, in a task of its own: it is then woken in turn, as at a server.
+async fn save_aside(setup: &Setup, client: &Client) {
+    let window = client.new_window();
+    let request = tokio::spawn(async move { write(&window, "/aside").await });
+    request.await.unwrap();
+    setup.settled().await;
+}
+
 async fn what_a_failed_save_has_dropped_is_not_saved_with_the_response(setup: Setup) {
     let told = Told::default();
     let failing = setup.failing();
@@ -439,8 +447,7 @@ async fn what_a_failed_save_has_dropped_is_not_saved_with_the_response(setup: Se
     let client = setup.client_with(store, routes).await;
     write(&client, "/add/n").await;
     failing.fail(Operation::Update, When::BeforeEffect, Times::Next(1));
-    write(&client, "/aside").await;
-    setup.settled().await;
+    save_aside(&setup, &client).await;
     assert_eq!(*told.lock().unwrap(), Some(Err(ErrorKind::Store)));
     assert_eq!(shown(&client).await, "nobody: n=1");
 }
@@ -465,8 +472,7 @@ async fn what_a_save_wrote_before_its_store_panicked_is_not_applied_again_with_t
     let routes = saving_aside(&store, &told);
     let client = setup.client_with(store, routes).await;
     write(&client, "/add/n").await;
-    write(&client, "/aside").await;
-    setup.settled().await;
+    save_aside(&setup, &client).await;
     assert_eq!(*told.lock().unwrap(), Some(Err(ErrorKind::Store)));
     assert_eq!(shown(&client).await, "nobody: n=2");
 }
