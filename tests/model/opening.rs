@@ -133,10 +133,11 @@ impl Reference {
         };
         let version = self.ids[id].version;
         let session = self.history.versions[version].session;
-        let tip = party.load?.tip?;
-        let alive = self.may_not_have_ended(session)
-            && self.is_surely_good(version)
-            && now < self.earliest_end_since(tip);
+        let load = party.load?;
+        // What extends it while it is loaded may come too late for that.
+        let earliest_end = load.earliest_end.min(self.earliest_end_since(load.tip?));
+        let alive =
+            self.may_not_have_ended(session) && self.is_surely_good(version) && now < earliest_end;
         alive.then(|| format!("session {session} is alive, and did not open to its id"))
     }
 
