@@ -29,6 +29,9 @@ found! {
     a_load_from_a_cache_of_the_node: LoadIsCached, 0;
     a_link_that_ignores_marks: LinkIgnoresMarks, 0;
     a_link_that_does_nothing: LinkDoesNothing, 0;
+    a_mark_that_does_nothing: MarkDoesNothing, 0;
+    an_ending_of_everyone_that_does_nothing: DeleteLinkedDoesNothing, 0;
+    an_unconfirmed_write_taken_for_done: UnconfirmedIsDone, 0;
 }
 
 fn is_found(fault: Fault, seed: u64) {

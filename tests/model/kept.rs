@@ -3,7 +3,7 @@
 use crate::places::Place;
 use crate::program::{
     Cookie::*, End::*, Fate::*, How::*, Lasting::*, Limit, Move::*, Operation::*, Program, Rules,
-    Step::*, Time::*, steps,
+    Step::*, Time::*, both, steps,
 };
 use crate::search::assert_holds;
 
@@ -103,4 +103,23 @@ fn an_id_opens_until_its_successor_is_presented_by_a_client() {
         Finish(0),
     ];
     assert_holds(Place::Memory, &Program { rules, moves });
+}
+
+#[test]
+fn a_login_that_may_have_retired_the_id_drops_what_comes_after_it() {
+    plainly(vec![
+        SendAndLoad(0, Own, steps([Insert(0)]), Ok),
+        SendAndLoad(0, Stolen(0), steps([Append(0), Login(0, Plain)]), Ok),
+        Go(0, Unconfirmed),
+    ]);
+}
+
+#[test]
+fn what_a_failed_save_has_dropped_is_in_no_login_of_another_task() {
+    plainly(vec![
+        Send(0, Own, both([Login(0, Plain)], [Insert(0), Save]), Ok),
+        GoOnFor(1, 2),
+        Go(0, GoOn),
+        Go(0, Fail),
+    ]);
 }

@@ -50,6 +50,7 @@ mod driver;
 mod faults;
 mod gate;
 mod handler;
+mod happens;
 mod history;
 mod kept;
 mod opening;
@@ -57,6 +58,7 @@ mod places;
 mod program;
 mod redis_by_clock;
 mod reference;
+mod refusals;
 mod search;
 #[path = "../support/servers.rs"]
 mod servers;
@@ -66,4 +68,5 @@ mod store_calls;
 #[path = "../support/id.rs"]
 #[allow(dead_code)]
 mod support_id;
+mod tally;
 mod watch;

@@ -10,7 +10,7 @@ use crate::places::Place;
 use crate::program::{Program, programs};
 
 /// How long a program is at most.
-const MOST_MOVES: usize = 30;
+pub(crate) const MOST_MOVES: usize = 40;
 
 pub(crate) struct Search {
     pub(crate) place: Place,
@@ -61,7 +61,9 @@ impl Search {
 
 /// Fails with what there is to know of a program that violates a guarantee.
 pub(crate) fn assert_holds(place: Place, program: &Program) {
-    let Run { violation, trace } = place.run(program, None, true);
+    let Run {
+        violation, trace, ..
+    } = place.run(program, None, true);
     if let Some(violation) = violation {
         panic!("{violation}\n\n{program}\n\n{}", trace.join("\n"));
     }
@@ -74,7 +76,7 @@ pub(crate) fn assert_all_hold(place: Place, programs: u32) {
         fault: None,
         programs,
         seed: None,
-        shrinks: 20_000,
+        shrinks: 3_000,
     };
     if let Some(found) = search.run() {
         assert_holds(place, &found.program);

@@ -8,8 +8,8 @@ use crate::gate::Who;
 use crate::history::{
     Content, KnownSession, KnownVersion, LoggedIn, SessionNumber, VersionNumber, apply,
 };
-use crate::program::{How, Lasting, Operation};
-use crate::reference::{Brought, Doing, Load, Party, Reference, TIMEOUTS};
+use crate::program::{How, Lasting, Limit, Operation};
+use crate::reference::{Doing, Load, Party, Reference, TIMEOUTS};
 
 /// After which time ids are renewed, if they are, in milliseconds.
 pub(crate) const RENEWED_AFTER: i64 = 5 * 60_000;
@@ -46,7 +46,7 @@ impl Reference {
         }
         let party = &mut self.parties[who];
         match party.doing {
-            Doing::Extract => party.load = Some(load),
+            Doing::Extract | Doing::Operate(Operation::IsAlive(_)) => party.loads.push(load),
             Doing::Save | Doing::Commit => party.reloaded = load.found,
             _ => {}
         }
@@ -61,9 +61,10 @@ impl Reference {
         }
         self.history.sessions.push(KnownSession {
             handle: *handle,
+            carrier: self.parties[who].brought.carrier,
             tip: None,
             ended: false,
-            may_have_ended: self.everyone_may_end(),
+            may_have_ended: false,
         });
         let session = self.history.sessions.len() - 1;
         let now = to_unix_millis(record.created_at);
@@ -120,8 +121,13 @@ impl Reference {
     ) {
         let session = self.history.session(handle);
         let version = session.and_then(|session| self.history.version(session, version));
-        if let (Some(version), Ok(Outcome::Done)) = (version, result) {
-            self.is_in_the_store(who, version);
+        match (version, result) {
+            (Some(version), Ok(Outcome::Done)) => self.is_in_the_store(who, version),
+            (Some(version), Ok(outcome)) => {
+                self.tally.count(format!("an update: {outcome:?}"));
+                self.history.versions[version].refused = true;
+            }
+            _ => {}
         }
     }
 
@@ -160,6 +166,7 @@ impl Reference {
             let version = &mut self.history.versions[touched];
             let end = version.end_if_active(to_unix_millis(now));
             version.earliest_end = version.earliest_end.max(end);
+            self.tally.count("a touch");
         }
     }
 
@@ -173,6 +180,16 @@ impl Reference {
             self.violated(format!("party {who} ends session {session} by {doing:?}"));
         }
         self.history.sessions[session].may_have_ended = true;
+        let party = &mut self.parties[who];
+        let own = party.base.map(|base| self.history.versions[base].session);
+        if matches!(party.doing, Doing::Destroy | Doing::Login(..)) && own == Some(session) {
+            // What is staged to it goes with it, but for what a login has taken already.
+            party.ending = own;
+            party.base = None;
+            party.staged.clear();
+            party.taken_of_staged = 0;
+            party.wishes = crate::reference::Wishes::default();
+        }
     }
 
     /// Whether what this party does is to end this session.
@@ -191,7 +208,26 @@ impl Reference {
         };
         match party.doing {
             Doing::Destroy => is_own,
-            Doing::Login(user, _) => is_own || of_user(user),
+            Doing::Login(user, _) => {
+                let by_limit = match self.rules.limit {
+                    Limit::None => false,
+                    Limit::EndOldest(_) => true,
+                    // What cannot be alive any more makes room.
+                    Limit::RefuseLogin(_) => self.may_be_dead(session),
+                };
+                let wrote = party
+                    .wrote_now
+                    .map(|wrote| self.history.versions[wrote].session);
+                is_own || wrote == Some(session) || by_limit && of_user(user)
+            }
+            Doing::Extract => {
+                let mut ids = party.brought.ids.iter();
+                self.rules.end_on_copied_id
+                    && ids.any(|&id| {
+                        let id = self.ids[id].version;
+                        self.history.versions[id].session == session && self.may_be_superseded(id)
+                    })
+            }
             Doing::EndOne(target) => target == Some(session),
             Doing::EndOthers => !is_own && self.user_of(who).is_some_and(|(user, _)| of_user(user)),
             Doing::EndAll => self.user_of(who).is_some_and(|(user, _)| of_user(user)),
@@ -201,6 +237,12 @@ impl Reference {
             Doing::Operate(_) => true,
             _ => false,
         }
+    }
+
+    fn may_be_dead(&self, session: SessionNumber) -> bool {
+        let known = &self.history.sessions[session];
+        let is_past = |tip| self.now() >= self.earliest_end_since(tip);
+        known.may_have_ended || known.tip.is_none_or(is_past)
     }
 
     fn may_write(&mut self, who: Who) {
@@ -246,8 +288,7 @@ impl Reference {
             let party = &mut self.parties[who];
             party.wrote_now = Some(version);
             party.wrote = Some(version);
-            let session = self.history.versions[version].session;
-            party.had.push(session);
+            party.had.push(version);
         }
     }
 
@@ -261,6 +302,7 @@ impl Reference {
         now: i64,
     ) {
         let party = &self.parties[who];
+        let (staged, wishes) = &party.taken;
         let parent_version = parent.map(|parent| &self.history.versions[parent]);
         let nothing = Content::new();
         let before = parent_version.map_or(&nothing, |parent| &parent.content);
@@ -278,8 +320,10 @@ impl Reference {
         let remembered = login
             .filter(|(_, how)| *how == How::RememberMe)
             .map(|_| Lasting::Longer);
+        let forgets = login.is_some_and(|(_, how)| how == How::ForgetMe);
+        let timeouts = wishes.timeouts;
         let kept = parent_version
-            .filter(|parent| login.is_none() || parent.logged_in.is_some())
+            .filter(|parent| login.is_none() || parent.logged_in.is_some() && !forgets)
             .and_then(|parent| parent.lasting);
         let started_at = match (login, parent_version) {
             (None, Some(parent)) => parent.started_at,
@@ -293,7 +337,7 @@ impl Reference {
             line.find(|version| version.issues)
                 .map(|version| version.at)
         });
-        let privileged = login.is_some() || party.wishes.renew;
+        let privileged = login.is_some() || wishes.renew;
         let issues = privileged || parent.is_none();
         let is_due = |at| self.rules.renew_ids && now >= at + RENEWED_AFTER;
         let mut version = KnownVersion {
@@ -302,17 +346,18 @@ impl Reference {
             parent,
             writer: who,
             at: now,
-            content: apply(&party.staged, before),
+            content: apply(staged, before),
             logged_in,
             login_loaded_at: login.map(|_| party.loaded_at),
             privileged,
+            refused: false,
             issues,
             may_issue: issues || renewed_at.is_some_and(is_due),
-            brought: match (party.brought, party.wrote) {
-                (Brought::Id(id), None) => Some(id),
+            brought: match (&party.brought.ids[..], party.wrote) {
+                ([id], None) => Some(*id),
                 _ => None,
             },
-            lasting: remembered.or(party.wishes.timeouts).or(kept),
+            lasting: remembered.or(timeouts).or(kept),
             started_at,
             earliest_end: 0,
             latest_end: 0,
@@ -320,8 +365,8 @@ impl Reference {
         let end = version.end_if_active(now);
         version.earliest_end = end;
         version.latest_end = end;
-        if party.wishes.do_not_extend
-            && party.wishes.timeouts.is_none()
+        if wishes.do_not_extend
+            && wishes.timeouts.is_none()
             && login.is_none()
             && let Some(parent) = parent_version
         {
@@ -340,6 +385,9 @@ impl Reference {
             self.violated(format!(
                 "party {who} writes session {session} to be {user_id}'s"
             ));
+        }
+        if version.logged_in.is_some() && self.everyone_may_end() {
+            self.history.sessions[session].may_have_ended = true;
         }
         self.history.versions.push(version);
     }
