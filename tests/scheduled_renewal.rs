@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use cloakroom::clock::Clock;
 use cloakroom::events::{EndedBy, EventKind};
 use cloakroom::testing::{Operation, TestResponse, Times, When};
 use cloakroom::{ErrorKind, SessionStore};
@@ -24,6 +25,7 @@ use self::told::{Seen, Told};
 
 on_every_store! {
     a_copy_in_use_ends_the_session_for_both_where_that_is_set,
+    a_copy_in_use_takes_the_session_from_the_list_of_its_user,
     without_the_setting_a_copy_in_use_is_told_and_opens_nothing,
     a_lost_response_ends_no_session,
     a_lost_response_of_a_request_that_saved_itself_ends_no_session,
@@ -106,6 +108,17 @@ fn assert_no_alarm(told: &Told) {
             "{seen:?}"
         );
     }
+}
+
+async fn a_copy_in_use_takes_the_session_from_the_list_of_its_user(setup: Setup) {
+    let (_, thief, _) = robbed(&setup, setup.store.clone()).await;
+    let listed = async || {
+        let index = setup.store.user_index().unwrap();
+        index.list("alice", setup.clock.now()).await.unwrap().len()
+    };
+    assert_eq!(listed().await, 1);
+    assert_eq!(shown(&thief).await, "no session");
+    assert_eq!(listed().await, 0);
 }
 
 async fn a_copy_in_use_ends_the_session_for_both_where_that_is_set(setup: Setup) {

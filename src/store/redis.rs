@@ -201,6 +201,8 @@ impl RedisStore {
     /// the handler, which can try again; a login sends no cookie, and may have ended the id that the
     /// client has.
     ///
+    /// With `0` replicas nothing is waited for, as without this call, at the cost of the second connection.
+    ///
     /// `replicas` that confirmed it have it in memory, not on disk. A failover undoes nothing that *all*
     /// replicas of the master had confirmed; of fewer, the most advanced one is preferred as the new
     /// master, but not certain to be.
