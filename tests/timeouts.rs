@@ -40,6 +40,7 @@ on_every_store! {
     a_login_can_take_back_that_the_session_is_remembered,
     a_session_without_an_idle_timeout_is_never_touched,
     an_overlapping_touch_does_not_shorten_a_session,
+    a_session_that_is_kept_alive_while_its_record_is_on_the_way_is_not_said_to_be_dead,
     a_session_that_expires_during_a_request_takes_no_changes,
     a_session_that_others_keep_alive_during_a_request_takes_its_changes,
     an_expired_session_stays_dead_while_its_record_is_there,
@@ -479,6 +480,26 @@ async fn an_overlapping_touch_does_not_shorten_a_session(setup: Setup) {
     reading.await.unwrap().assert_status(StatusCode::OK);
     setup.clock.advance(4 * DAY);
     assert_eq!(shown(&client).await, "nobody: a=1 own=1");
+}
+
+async fn a_session_that_is_kept_alive_while_its_record_is_on_the_way_is_not_said_to_be_dead(
+    setup: Setup,
+) {
+    let store = setup.pausing();
+    let layer = setup.builder(store.clone()).build().unwrap();
+    let sessions = layer.sessions();
+    let client = setup.client_of(layer).await;
+    write(&client, "/set/a/1").await;
+    let handle = handle_of(&client.cookie(COOKIE).unwrap());
+    let pause = store.pause_after(Operation::Load);
+    let asking = tokio::spawn(async move { sessions.is_alive(&handle).await });
+    pause.reached().await;
+    setup.clock.advance(IDLE / 2);
+    assert_eq!(shown(&client).await, "nobody: a=1");
+    // As of what was loaded, it has expired by now.
+    setup.clock.advance(IDLE / 2);
+    pause.release();
+    assert!(asking.await.unwrap().unwrap());
 }
 
 async fn a_session_that_expires_during_a_request_takes_no_changes(setup: Setup) {
