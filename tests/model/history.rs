@@ -62,6 +62,9 @@ pub(crate) struct KnownSession {
     pub(crate) ended: bool,
     /// An ending of it has begun: it may open, or not.
     pub(crate) may_have_ended: bool,
+    /// When a write that began before it expired was last seen to take effect after that: until then it was
+    /// dead to whoever looked.
+    pub(crate) extended_late_at: Option<i64>,
 }
 
 #[derive(Debug)]

@@ -123,3 +123,47 @@ fn what_a_failed_save_has_dropped_is_in_no_login_of_another_task() {
         Go(0, Fail),
     ]);
 }
+
+#[test]
+fn what_is_staged_during_a_login_is_in_the_session_that_it_makes_of_a_retired_one() {
+    let rules = Rules {
+        limit: Limit::EndOldest(1),
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(0, Own, steps([Login(0, Plain)]), Ok),
+        Finish(0),
+        SendAndLoad(0, Stolen(0), both([Insert(0)], [Login(0, RememberMe)]), Ok),
+        Go(1, GoOn),
+        Send(0, Stolen(0), steps([Login(0, Plain)]), Ok),
+        GoOnFor(1, 3),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
+}
+
+#[test]
+fn a_session_that_is_kept_alive_during_a_look_at_it_is_alive() {
+    plainly(vec![
+        Send(0, Own, steps([Insert(0)]), Ok),
+        Finish(0),
+        Operate(IsAlive(0)),
+        Go(0, GoOn),
+        Pass(NearlyIdle),
+        Send(0, Stolen(0), steps([Append(0)]), Ok),
+        Finish(1),
+        Pass(Minutes),
+    ]);
+}
+
+#[test]
+fn a_session_may_be_said_to_be_dead_before_a_late_touch_extends_it() {
+    plainly(vec![
+        Send(0, Own, both([Login(0, Plain)], [Save]), Ok),
+        Finish(0),
+        Operate(IsAlive(0)),
+        Pass(NearlyIdle),
+        GoOnFor(1, 2),
+        Pass(Minutes),
+        Go(1, GoOn),
+    ]);
+}

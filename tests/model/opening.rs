@@ -230,11 +230,11 @@ impl Reference {
     fn must_open(&self, who: Who, id: &SentId, load: &Load, now: i64) -> Option<String> {
         let session = self.history.versions[id.version].session;
         let known = &self.history.sessions[session];
-        let tip = load.tip?;
+        load.tip?;
         let alive = !known.may_have_ended
             && known.carrier == self.parties[who].brought.carrier
             && self.is_surely_good(id.version)
-            && now < self.earliest_end_since(tip);
+            && self.has_lived(session, self.parties[who].since, now);
         alive.then(|| format!("session {session} is alive, and did not open to its id"))
     }
 
@@ -313,6 +313,15 @@ impl Reference {
             &self.history.versions[second],
         );
         first.writer == second.writer && second.at < first.at + RENEWED_AFTER
+    }
+
+    /// Whether a session has lived from one time to another without a gap.
+    pub(crate) fn has_lived(&self, session: SessionNumber, from: i64, to: i64) -> bool {
+        let known = &self.history.sessions[session];
+        known
+            .tip
+            .is_some_and(|tip| to < self.earliest_end_since(tip))
+            && known.extended_late_at.is_none_or(|at| at < from)
     }
 
     /// Until when a session lives at the least, whichever write came last.

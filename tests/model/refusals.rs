@@ -81,8 +81,8 @@ impl Reference {
         let problem = match (alive, load.found, load.tip) {
             (true, Some(found), _) => self.must_be_dead(&load, found, since),
             (true, None, _) => Some(format!("session {session} is not there")),
-            (false, _, Some(tip)) => (!self.history.sessions[session].may_have_ended
-                && self.now() < self.earliest_end_since(tip))
+            (false, _, Some(_)) => (!self.history.sessions[session].may_have_ended
+                && self.has_lived(session, since, self.now()))
             .then(|| format!("session {session} is alive")),
             (false, _, None) => None,
         };

@@ -76,7 +76,7 @@ pub(crate) fn assert_all_hold(place: Place, programs: u32) {
         fault: None,
         programs,
         seed: None,
-        shrinks: 3_000,
+        shrinks: 10_000,
     };
     if let Some(found) = search.run() {
         assert_holds(place, &found.program);

@@ -65,6 +65,7 @@ impl Reference {
             tip: None,
             ended: false,
             may_have_ended: false,
+            extended_late_at: None,
         });
         let session = self.history.sessions.len() - 1;
         let now = to_unix_millis(record.created_at);
@@ -163,6 +164,7 @@ impl Reference {
         let session = self.history.session(handle);
         let touched = session.and_then(|session| self.history.version(session, expected));
         if let (Some(touched), Ok(Outcome::Done)) = (touched, result) {
+            self.extends(touched);
             let version = &mut self.history.versions[touched];
             let end = version.end_if_active(to_unix_millis(now));
             version.earliest_end = version.earliest_end.max(end);
@@ -181,8 +183,16 @@ impl Reference {
         }
         self.history.sessions[session].may_have_ended = true;
         let party = &mut self.parties[who];
-        let own = party.base.map(|base| self.history.versions[base].session);
-        if matches!(party.doing, Doing::Destroy | Doing::Login(..)) && own == Some(session) {
+        let session_of = |version: VersionNumber| self.history.versions[version].session;
+        let own = party.base.map(session_of);
+        // A login that has begun another session ends the one before by the limit alone: what is staged since
+        // is in the new one.
+        let is_left = party
+            .wrote_now
+            .map(session_of)
+            .is_some_and(|wrote| wrote != session);
+        let ends_own = matches!(party.doing, Doing::Destroy | Doing::Login(..));
+        if ends_own && own == Some(session) && !is_left {
             // What is staged to it goes with it, but for what a login has taken already.
             party.ending = own;
             party.base = None;
@@ -279,7 +289,24 @@ impl Reference {
         self.parties.iter().any(ends)
     }
 
+    /// A session that lived as long as this version says lives on.
+    fn extends(&mut self, version: VersionNumber) {
+        let now = self.now();
+        let version = &self.history.versions[version];
+        if now >= version.earliest_end {
+            self.history.sessions[version.session].extended_late_at = Some(now);
+            self.tally.count("a session is extended late");
+        }
+    }
+
     fn is_in_the_store(&mut self, who: Who, version: VersionNumber) {
+        let known = &self.history.versions[version];
+        if let Some(tip) = self.history.sessions[known.session].tip
+            && tip != version
+            && self.history.builds_on(version, tip)
+        {
+            self.extends(tip);
+        }
         if let Err(lost) = self.history.took_effect(version) {
             self.violated(lost);
         }
