@@ -105,8 +105,9 @@ fn allowed_licences() -> BTreeSet<String> {
     let text = read("deny.toml");
     let (_, after) = text.split_once("\nallow = [").unwrap();
     let (list, _) = after.split_once(']').unwrap();
-    list.split(',')
-        .map(|item| item.trim().trim_matches('"').to_owned())
+    list.lines()
+        .map(|line| line.split('#').next().unwrap().trim())
+        .map(|item| item.trim_end_matches(',').trim_matches('"').to_owned())
         .filter(|item| !item.is_empty())
         .collect()
 }

@@ -72,10 +72,29 @@ fn every_row_of_the_standards_names_tests_that_exist() {
             assert!(cells[2].starts_with("App"), "{cells:?} has no test");
             continue;
         }
-        for test in cells[3].split(", ") {
-            let (file, name) = test.trim_matches('`').split_once("::").unwrap();
-            assert!(is_a_test_of(file, name), "{test} is not there");
-        }
+        names_tests(&cells[3]);
+    }
+}
+
+#[test]
+fn every_attacker_of_the_threat_model_has_tests_that_exist() {
+    const ATTACKERS: usize = 10;
+    let rows = rows("SECURITY.md").into_iter();
+    let tested = rows.skip_while(|cells| cells[0] != "Attacker").skip(1);
+    let tested: Vec<_> = tested
+        .take_while(|cells| cells[0] != "Requirement")
+        .collect();
+    assert_eq!(tested.len(), ATTACKERS);
+    for cells in tested {
+        names_tests(&cells[3]);
+    }
+}
+
+/// Checks that each of these is there, given as `` `file::name`, `file::name` ``.
+fn names_tests(cell: &str) {
+    for test in cell.split(", ") {
+        let (file, name) = test.trim_matches('`').split_once("::").unwrap();
+        assert!(is_a_test_of(file, name), "{test} is not there");
     }
 }
 

@@ -5,28 +5,35 @@ use axum::body::Body;
 use axum::extract::Path;
 use axum::http::Request;
 use axum::http::header::SET_COOKIE;
-use axum::response::{Html, Result};
+use axum::response::Html;
 use axum::routing::any;
 use cloakroom::store::MemoryStore;
-use cloakroom::{Session, SessionLayer, SessionLayerBuilder};
+use cloakroom::{Error, Key, Session, SessionLayer, SessionLayerBuilder};
 use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
 
+const WRITES: Key<u64> = Key::new("writes");
+
 pub(crate) type Choose = fn(SessionLayerBuilder) -> SessionLayerBuilder;
 
-/// The app, with sessions as they were chosen. Every page says who is logged in.
+/// The app, with sessions as they were chosen. Every page says who is logged in, and
+/// how often it was written.
 pub(crate) fn shop(choose: Choose) -> Router {
+    shop_with(choose, |pages| pages)
+}
+
+/// The same, with something between the sessions and the pages.
+pub(crate) fn shop_with(choose: Choose, around: fn(Router) -> Router) -> Router {
     let builder = SessionLayer::builder(MemoryStore::new());
     let sessions = choose(builder).build().unwrap();
     let pages = Router::new()
         .route("/login/{user}", any(log_in))
         .route("/remember/{user}", any(log_in_for_long))
         .route("/logout", any(log_out))
+        .route("/account/logout", any(log_out))
         .route("/write", any(write))
         .route("/who", any(who));
-    Router::new()
-        .merge(pages.clone())
-        .nest("/app", pages)
+    around(Router::new().merge(pages.clone()).nest("/app", pages))
         .layer(sessions)
         .layer(CorsLayer::very_permissive())
 }
@@ -46,35 +53,39 @@ pub(crate) fn cookie_of(app: &Router, path: &str) -> String {
     line.split(';').next().unwrap().to_owned()
 }
 
-async fn log_in(session: Session, Path(user): Path<String>) -> Result<Html<String>> {
+async fn log_in(session: Session, Path(user): Path<String>) -> Result<Html<String>, Error> {
     session.login(user).await?;
-    Ok(page(&session))
-}
-
-async fn log_in_for_long(session: Session, Path(user): Path<String>) -> Result<Html<String>> {
-    session.login(user).await?;
-    session.persistent_cookie()?;
-    Ok(page(&session))
-}
-
-async fn log_out(session: Session) -> Result<Html<String>> {
-    session.logout().await?;
-    Ok(page(&session))
-}
-
-async fn write(session: Session) -> Result<Html<String>> {
-    session.update("n", |n: &mut u64| *n += 1)?;
-    Ok(page(&session))
-}
-
-async fn who(session: Session) -> Html<String> {
     page(&session)
 }
 
-fn page(session: &Session) -> Html<String> {
+async fn log_in_for_long(
+    session: Session,
+    Path(user): Path<String>,
+) -> Result<Html<String>, Error> {
+    session.login(user).await?;
+    session.persistent_cookie()?;
+    page(&session)
+}
+
+async fn log_out(session: Session) -> Result<Html<String>, Error> {
+    session.logout().await?;
+    page(&session)
+}
+
+async fn write(session: Session) -> Result<Html<String>, Error> {
+    session.update(WRITES, |writes| *writes += 1)?;
+    page(&session)
+}
+
+async fn who(session: Session) -> Result<Html<String>, Error> {
+    page(&session)
+}
+
+fn page(session: &Session) -> Result<Html<String>, Error> {
     let user = session.user_id();
     let user = user.as_deref().unwrap_or("nobody");
-    Html(format!(
-        "<title>shop</title><body>{user} is here <a href=''>again</a></body>"
-    ))
+    let writes = session.get(WRITES)?.unwrap_or_default();
+    Ok(Html(format!(
+        "<title>shop</title><body>{user} is here, {writes} writes <a href=''>again</a></body>"
+    )))
 }

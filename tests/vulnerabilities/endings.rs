@@ -67,6 +67,7 @@ async fn cve_2023_41900() {
     let sessions = layer.sessions();
     let client = setup.client_of(layer).await;
     post(&client, "/login/alice").await;
+    assert_eq!(shown(&client).await, "alice:");
     setup.clock.advance(Duration::from_secs(2));
     assert_eq!(sessions.end_all("alice").await.unwrap(), 1);
     assert_eq!(shown(&client).await, "no session");

@@ -201,7 +201,8 @@ async fn no_id_is_a_path() {
     let outside = setup.folder.as_ref().unwrap().path();
     std::fs::write(outside.join("passwd"), "root").unwrap();
     let before = files_below(outside);
-    let client = setup.client(setup.store.clone()).await;
+    let spy = setup.spy();
+    let client = setup.client(spy.clone()).await;
     let long = format!("{}passwd", "../".repeat(14));
     assert_eq!(long.len(), 48);
     for path in [
@@ -214,6 +215,8 @@ async fn no_id_is_a_path() {
         client.set_cookie(COOKIE, path);
         assert_eq!(shown(&client).await, "no session");
         post(&client, "/logout").await;
+        // What is no session's is not read, either, and then found to be none.
+        assert_eq!(spy.total(), 0, "{path}");
     }
     assert_eq!(files_below(outside), before);
     assert_eq!(std::fs::read(outside.join("passwd")).unwrap(), b"root");

@@ -3,13 +3,13 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use cloakroom::store::FileStore;
 
 use super::answer::By;
 use super::app_on::{AppOn, UNDECODABLE, failed};
 use super::child;
+use super::limited::{Room, WITHOUT_SIGNALS, again, block_on};
 
 async fn app(root: &Path) -> AppOn {
     AppOn::new(FileStore::open(root).await.unwrap()).await
@@ -33,26 +33,6 @@ fn set_mode(folder: &Path, mode: u32) {
         }
     }
     fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
-}
-
-/// Runs this test again in a process that a shell has set limits to.
-fn again(limits: &str, test: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command: Command = child::again_after(limits, test, &folder.path().join("sessions"));
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text} {output:?}"
-    );
-}
-
-fn block_on(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(test);
 }
 
 #[test]
@@ -92,10 +72,10 @@ fn files_read_only_are_a_503_for_writes_and_reading_goes_on() {
 fn files_on_a_full_disk_are_a_503_for_what_does_not_fit_and_the_others_go_on() {
     const THIS: &str =
         "files::files_on_a_full_disk_are_a_503_for_what_does_not_fit_and_the_others_go_on";
-    // It fails a write as a full disk does, midway. The signal that comes with it would end the process.
-    const SMALL: &str = "trap '' XFSZ; ulimit -f 8";
+    // It fails a write as a full disk does, midway.
+    let small = format!("{WITHOUT_SIGNALS}; ulimit -f 8");
     let Some(root) = child::folder() else {
-        return again(SMALL, THIS);
+        return again(&small, THIS);
     };
     block_on(async {
         let app = app(&root).await;
@@ -115,6 +95,42 @@ fn files_on_a_full_disk_are_a_503_for_what_does_not_fit_and_the_others_go_on() {
             .is_the_page("nobody: a=2")
             .logs(&[]);
         newcomer.post("/set/b/2").await.logs(&[]);
+    });
+}
+
+#[test]
+fn files_on_a_disk_without_any_room_are_a_503_for_writes_and_logouts_go_on() {
+    const THIS: &str =
+        "files::files_on_a_disk_without_any_room_are_a_503_for_writes_and_logouts_go_on";
+    let Some(root) = child::folder() else {
+        return again(WITHOUT_SIGNALS, THIS);
+    };
+    block_on(async {
+        let app = app(&root).await;
+        let other = app.newcomer();
+        other.post("/set/b/1").await.logs(&[]);
+        let file = session_file(&root, &other);
+        Room::None.for_files();
+        for (path, operation, by) in [
+            ("/set/a/2", "update", By::Commit),
+            ("/login/alice", "update", By::Handler),
+        ] {
+            let answer = app.post(path).await;
+            answer
+                .is_unavailable(by)
+                .logs_what_begins(&[&failed(operation)]);
+            app.is_unharmed("nobody: a=1").await;
+        }
+        let answer = app.newcomer().post("/set/b/2").await;
+        answer
+            .is_unavailable(By::Commit)
+            .logs_what_begins(&[&failed("create")]);
+        assert!(file.exists());
+        other.post("/logout").await.logs(&[]);
+        assert!(!file.exists());
+        Room::Plenty.for_files();
+        app.is_unharmed("nobody: a=1").await;
+        app.post("/set/a/2").await.is_the_page("nobody: a=2");
     });
 }
 

@@ -37,6 +37,7 @@ mod any_store;
 mod app_on;
 mod faulty;
 mod files;
+mod limited;
 mod redis;
 mod sql;
 mod sqlite;

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::answer::By;
 use super::app_on::{AppOn, STORE_TIMEOUT, UNDECODABLE, failed, late};
+use super::child;
+use super::limited::{Room, WITHOUT_SIGNALS, again, block_on};
 
 /// A database with the session of a browser.
 struct Database {
@@ -90,6 +92,38 @@ async fn sqlite_full_is_a_503_for_newcomers_and_the_others_go_on() {
     let newcomer = database.app.newcomer();
     newcomer.post(&large).await.logs(&[]);
     database.app.is_unharmed("nobody: a=2").await;
+}
+
+#[test]
+fn sqlite_on_a_disk_without_any_room_is_a_503_for_writes_and_reading_goes_on() {
+    const THIS: &str =
+        "sqlite::sqlite_on_a_disk_without_any_room_is_a_503_for_writes_and_reading_goes_on";
+    if child::folder().is_none() {
+        return again(WITHOUT_SIGNALS, THIS);
+    }
+    block_on(async {
+        let database = Database::new().await;
+        let app = &database.app;
+        Room::None.for_files();
+        for (path, operation, by) in [
+            ("/set/a/2", "update", By::Commit),
+            ("/login/alice", "update", By::Handler),
+            ("/logout", "delete", By::Handler),
+        ] {
+            let answer = app.post(path).await;
+            answer
+                .is_unavailable(by)
+                .logs_what_begins(&[&failed(operation)]);
+            app.is_unharmed("nobody: a=1").await;
+        }
+        let answer = app.newcomer().post("/set/b/2").await;
+        answer
+            .is_unavailable(By::Commit)
+            .logs_what_begins(&[&failed("create")]);
+        Room::Plenty.for_files();
+        app.is_unharmed("nobody: a=1").await;
+        app.post("/set/a/2").await.is_the_page("nobody: a=2");
+    });
 }
 
 /// Another process holds the lock for writers.
