@@ -167,3 +167,19 @@ fn a_session_may_be_said_to_be_dead_before_a_late_touch_extends_it() {
         Go(1, GoOn),
     ]);
 }
+
+#[test]
+fn an_update_staged_while_what_it_began_with_is_saved_brings_nothing_of_that_into_another_session()
+{
+    plainly(vec![
+        Send(
+            0,
+            Own,
+            both([Insert(0), Login(0, Plain)], [Append(0), Login(0, Plain)]),
+            Ok,
+        ),
+        GoOnFor(0, 2),
+        Pass(Idle),
+        GoOnFor(1, 2),
+    ]);
+}
