@@ -4,6 +4,8 @@
 //! longer, up to the number of programs that the memory store is tested with. For faults that show so seldom
 //! that this takes too long, there is a program.
 
+use std::cell::RefCell;
+
 use crate::faults::Fault::{self, *};
 use crate::places::Place;
 use crate::program::{
@@ -42,7 +44,9 @@ fn is_found(fault: Fault, seed: u64) {
         seed: Some(seed),
         shrinks: 0,
     };
-    let found = search.run().expect("a store with this fault passes");
+    let found = search
+        .run(&RefCell::default())
+        .expect("a store with this fault passes");
     println!(
         "{fault:?}, by program {}: {}",
         found.programs, found.violation

@@ -67,9 +67,12 @@ pub(crate) async fn run(
         }
     }
     driver.finish_all().await;
+    // What follows happens to every program.
+    let tally = std::mem::take(&mut driver.tell().tally);
     if driver.violation().is_none() {
         driver.probe().await;
     }
+    driver.tell().tally = tally;
     let violation = driver.violation();
     driver.over(violation)
 }
@@ -170,8 +173,10 @@ impl Driver {
             .retry_for(PATIENCE)
             .store_timeout(PATIENCE)
             .on_event(move |event: &Event<'_>| {
+                let mut reference = reference.lock().unwrap();
+                reference.tally.count(format!("{:?}", event.kind()));
                 if event.kind() == EventKind::WritePanicked {
-                    reference.lock().unwrap().violated("a write panicked");
+                    reference.violated("a write panicked");
                 }
             });
         let builder = match self.rules.touch_every_read {

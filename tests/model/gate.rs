@@ -137,11 +137,16 @@ impl Gate {
                 return Err(failure("before"));
             }
             (Fate::FailAndTakeEffectLater, _) => {
-                self.tell(|reference| reference.call_failed(self.who, "takes effect later"));
+                self.tell(|reference| {
+                    reference.call_failed(self.who, "fails, and is to take effect later")
+                });
                 let (board, who) = (self.board.clone(), LATE + self.who);
+                let reference = self.reference.clone();
                 tokio::spawn(async move {
                     let (_, inside) = board.wait(who, format!("{operation}, late")).await;
-                    let _nobody_waits_for_it = effect.await;
+                    if effect.await.is_ok() {
+                        reference.lock().unwrap().tally.count("takes effect late");
+                    }
                     drop(inside);
                 });
                 return Err(StoreError::timed_out("the model's store was too slow"));

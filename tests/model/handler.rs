@@ -43,6 +43,7 @@ impl Handler {
                 End::Ok => StatusCode::OK,
                 End::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
                 End::Panic => {
+                    self.drops("a panic drops changes");
                     self.does(Doing::Over);
                     // Not by `panic!`, whose message would be printed thousands of times.
                     std::panic::resume_unwind(Box::new(PlannedPanic));
@@ -52,7 +53,10 @@ impl Handler {
         };
         self.does(match status {
             StatusCode::OK => Doing::Commit,
-            _ => Doing::Over,
+            _ => {
+                self.drops("a 5xx drops changes");
+                Doing::Over
+            }
         });
         let mut response = Response::new(String::new());
         *response.status_mut() = status;
@@ -250,6 +254,14 @@ impl Handler {
         let handles: Vec<_> = listed.iter().map(|listed| *listed.handle()).collect();
         self.tell(|reference| reference.listed(self.who, &handles));
         Ok(())
+    }
+
+    fn drops(&self, what: &'static str) {
+        self.tell(|reference| {
+            if !reference.parties[self.who].staged.is_empty() {
+                reference.tally.count(what);
+            }
+        });
     }
 
     fn tell<T>(&self, what: impl FnOnce(&mut Reference) -> T) -> T {

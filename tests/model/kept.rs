@@ -183,3 +183,20 @@ fn an_update_staged_while_what_it_began_with_is_saved_brings_nothing_of_that_int
         GoOnFor(1, 2),
     ]);
 }
+
+#[test]
+fn a_session_that_ends_while_a_login_looks_at_it_may_still_count() {
+    let rules = Rules {
+        limit: Limit::RefuseLogin(1),
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(0, Own, steps([Login(1, Plain)]), Ok),
+        SendAndLoad(0, Own, steps([Login(1, Plain)]), Ok),
+        Finish(0),
+        GoOnFor(0, 5),
+        Send(0, Stolen(0), steps([Destroy]), Ok),
+        Finish(1),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
+}

@@ -144,6 +144,8 @@ pub(crate) struct Party {
     /// The last version of its own that took effect, of all and since `doing` began.
     pub(crate) wrote: Option<VersionNumber>,
     pub(crate) wrote_now: Option<VersionNumber>,
+    /// The sessions that had ended when `doing` began.
+    pub(crate) ended_before: Vec<SessionNumber>,
     /// How many versions there were when `doing` began.
     pub(crate) versions_before: VersionNumber,
     /// Which of the ids that it brought were dead already when the handler answered.
@@ -202,6 +204,12 @@ impl Reference {
     }
 
     pub(crate) fn begin(&mut self, brought: Brought, doing: Doing) -> Who {
+        if brought.ids.len() > 1 {
+            self.tally.count("two ids in one request");
+        }
+        if brought.carrier == Carrier::Header && !brought.ids.is_empty() {
+            self.tally.count("an id in a header");
+        }
         for &id in &brought.ids {
             let session = self.history.versions[self.ids[id].version].session;
             let carrier = self.history.sessions[session].carrier;
@@ -228,6 +236,7 @@ impl Reference {
             taken_of_staged: 0,
             wrote: None,
             wrote_now: None,
+            ended_before: Vec::new(),
             versions_before: 0,
             dead_ids: Vec::new(),
             call_failed: false,
@@ -246,6 +255,9 @@ impl Reference {
         party.since = now;
         party.wrote_now = None;
         party.versions_before = self.history.versions.len();
+        let sessions = self.history.sessions.iter().enumerate();
+        let ended = sessions.filter(|(_, session)| session.ended);
+        party.ended_before = ended.map(|(number, _)| number).collect();
         party.reloaded = None;
         party.ending = None;
         party.unconfirmed.clear();
@@ -355,6 +367,7 @@ impl Reference {
         party.queued = None;
         match party.doing {
             Doing::Nothing | Doing::Extract => party.doing = Doing::Over,
+            Doing::Commit => self.tally.count("a client hangs up during the commit"),
             _ => self.tally.count("a client hangs up during a call"),
         }
     }

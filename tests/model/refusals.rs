@@ -23,7 +23,8 @@ impl Reference {
         }
     }
 
-    /// Whether a user may have as many other sessions as the limit allows.
+    /// Whether a user may have had as many other sessions as the limit allows since the login began: what ends
+    /// while it looks may still count.
     fn may_have_too_many(&self, who: Who, user: User) -> bool {
         let Limit::RefuseLogin(most) = self.rules.limit else {
             return false;
@@ -39,7 +40,7 @@ impl Reference {
         let may_live = |session: &SessionNumber| {
             let mut versions = self.history.versions.iter();
             Some(*session) != own
-                && !self.history.sessions[*session].ended
+                && !party.ended_before.contains(session)
                 && versions.any(|version| version.session == *session && is_theirs(version))
         };
         (0..self.history.sessions.len()).filter(may_live).count() >= most

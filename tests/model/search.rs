@@ -1,6 +1,6 @@
 //! Searches for a program that violates a guarantee.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
@@ -8,6 +8,7 @@ use crate::driver::Run;
 use crate::faults::Fault;
 use crate::places::Place;
 use crate::program::{Program, programs};
+use crate::tally::Tally;
 
 /// How long a program is at most.
 pub(crate) const MOST_MOVES: usize = 40;
@@ -30,7 +31,7 @@ pub(crate) struct Found {
 }
 
 impl Search {
-    pub(crate) fn run(&self) -> Option<Found> {
+    pub(crate) fn run(&self, tally: &RefCell<Tally>) -> Option<Found> {
         let config = Config {
             cases: self.programs,
             max_shrink_iters: self.shrinks,
@@ -42,7 +43,9 @@ impl Search {
         let tried = Cell::new(0);
         let result = TestRunner::new(config).run(&programs(MOST_MOVES), |program| {
             tried.set(tried.get() + 1);
-            match self.place.run(&program, self.fault, false).violation {
+            let run = self.place.run(&program, self.fault, false);
+            tally.borrow_mut().add(&run.tally);
+            match run.violation {
                 Some(violation) => Err(TestCaseError::fail(violation)),
                 None => Ok(()),
             }
@@ -69,8 +72,8 @@ pub(crate) fn assert_holds(place: Place, program: &Program) {
     }
 }
 
-/// Fails if the guarantees do not hold for this many programs.
-pub(crate) fn assert_all_hold(place: Place, programs: u32) {
+/// Fails if the guarantees do not hold for this many programs; what happened in them, if they do.
+pub(crate) fn assert_all_hold(place: Place, programs: u32) -> Tally {
     let search = Search {
         place,
         fault: None,
@@ -78,13 +81,15 @@ pub(crate) fn assert_all_hold(place: Place, programs: u32) {
         seed: None,
         shrinks: 10_000,
     };
-    if let Some(found) = search.run() {
+    let tally = RefCell::default();
+    if let Some(found) = search.run(&tally) {
         assert_holds(place, &found.program);
         panic!(
             "{}: but not when the program ran once more, so it depends on something else:\n{}",
             found.violation, found.program
         );
     }
+    tally.into_inner()
 }
 
 /// How many programs run on the memory store.
