@@ -200,3 +200,19 @@ fn a_session_that_ends_while_a_login_looks_at_it_may_still_count() {
     ];
     assert_holds(Place::Memory, &Program { rules, moves });
 }
+
+#[test]
+fn a_load_need_not_see_the_touch_that_comes_before_its_answer() {
+    plainly(vec![
+        Send(0, Own, steps([Login(0, Plain)]), Ok),
+        Finish(0),
+        Pass(NearlyIdle),
+        Send(0, Stolen(0), steps([]), Ok),
+        Go(0, GoOn),
+        Go(0, GoOn),
+        Pass(Minutes),
+        Send(0, Stolen(0), steps([]), Ok),
+        Go(1, GoOn),
+        Finish(0),
+    ]);
+}
