@@ -216,3 +216,17 @@ fn a_load_need_not_see_the_touch_that_comes_before_its_answer() {
         Finish(0),
     ]);
 }
+
+#[test]
+fn a_login_that_is_overtaken_may_be_seen_before_it_is_undone() {
+    plainly(vec![
+        Operate(crate::program::Operation::EndAll(0)),
+        SendAndLoad(0, Own, steps([Insert(0)]), Ok),
+        Go(1, GoOn),
+        GoOnFor(0, 4),
+        Send(0, Stolen(0), steps([Login(0, Plain)]), Ok),
+        Operate(IsAlive(0)),
+        GoOnFor(0, 3),
+        GoOnFor(1, 2),
+    ]);
+}

@@ -30,7 +30,7 @@
 //! # Running it
 //!
 //! `CLOAKROOM_MODEL_PROGRAMS` is how many programs run on the memory store, and a hundredth of it on each of
-//! the others; 20,000 by default. A failure is shrunk and printed with what happened, as Rust that
+//! the others; 16,000 by default. A failure is shrunk and printed with what happened, as Rust that
 //! goes into `kept.rs`.
 //!
 //! # Whether it finds anything

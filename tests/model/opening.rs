@@ -12,6 +12,14 @@ const GRACE: i64 = 10_000;
 /// How many retired ids are known.
 const MOST_RETIRED: usize = 4;
 
+/// Which logins of a session are judged by the endings of their user's sessions.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum LoginsThatCount {
+    All,
+    /// Those whose id was sent. One that is under way is undone by the login itself, before that.
+    Sent,
+}
+
 impl Reference {
     /// The handler of this party has its session.
     pub(crate) fn extracted(&mut self, who: Who, seen: &Seen) {
@@ -127,7 +135,7 @@ impl Reference {
                 "session {session} opened to an id whose successor has long been in use"
             ));
         }
-        self.must_be_dead(load, found, now)
+        self.must_be_dead(load, found, now, LoginsThatCount::All)
     }
 
     /// Why the session of which this was loaded must be dead.
@@ -136,13 +144,14 @@ impl Reference {
         load: &Load,
         found: VersionNumber,
         now: i64,
+        logins: LoginsThatCount,
     ) -> Option<String> {
         let version = &self.history.versions[found];
         let session = version.session;
         if load.ended {
             return Some(format!("session {session} opened after it was ended"));
         }
-        if let Some(after) = self.is_revoked(found, load.revocations) {
+        if let Some(after) = self.is_revoked(found, load.revocations, logins) {
             return Some(format!(
                 "session {session} opened after all sessions of {after} were ended"
             ));
@@ -157,7 +166,12 @@ impl Reference {
     }
 
     /// Whose sessions were ended that this is one of.
-    fn is_revoked(&self, found: VersionNumber, revocations: usize) -> Option<String> {
+    fn is_revoked(
+        &self,
+        found: VersionNumber,
+        revocations: usize,
+        logins: LoginsThatCount,
+    ) -> Option<String> {
         let session = self.history.versions[found].session;
         let revoked = self.revocations[..revocations].iter().find(|revocation| {
             let is_before = |version: &KnownVersion| {
@@ -167,9 +181,14 @@ impl Reference {
                     && (revocation.user.is_none()
                         || revocation.user == version.logged_in.map(|logged_in| logged_in.user))
             };
+            let counts = |login: VersionNumber| {
+                let mut ids = self.ids.iter();
+                logins == LoginsThatCount::All
+                    || ids.any(|id| self.history.builds_on(id.version, login))
+            };
             let mut line = self.history.line(found);
             revocation.but != Some(session)
-                && line.any(|version| is_before(&self.history.versions[version]))
+                && line.any(|login| is_before(&self.history.versions[login]) && counts(login))
         })?;
         Some(
             revoked

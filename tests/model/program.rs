@@ -228,7 +228,26 @@ impl fmt::Display for Program {
 /// Programs of up to so many moves, each with its own mix of them: so that some come deep into one subject.
 pub(crate) fn programs(most_moves: usize) -> impl Strategy<Value = Program> {
     let moves = mix().prop_flat_map(move |mix| vec(a_move(mix), 1..=most_moves));
-    (rules(), moves).prop_map(|(rules, moves)| Program { rules, moves })
+    let first = prop_oneof![9 => Just(Vec::new()), 1 => Just(a_renewal())];
+    (rules(), first, moves).prop_map(|(rules, first, moves)| Program {
+        rules,
+        moves: [first, moves].concat(),
+    })
+}
+
+/// An id is renewed on a schedule, where that is the rule, and its successor is in use: whoever brings the one
+/// before has a copy. By chance alone it hardly ever comes to that.
+fn a_renewal() -> Vec<Move> {
+    let visit = || {
+        let steps = Steps(vec![Step::Append(0)], Vec::new());
+        let send = Move::Send(0, Cookie::Own, steps, End::Ok);
+        [send, Move::Finish(0), Move::Deliver(0)]
+    };
+    let wait = || [Move::Pass(Time::Minutes), Move::Pass(Time::Minutes)];
+    let [first, renewing, using] = [visit(), visit(), visit()];
+    let [soon, later] = [wait(), wait()];
+    let parts = [&first[..], &soon, &renewing, &using, &later];
+    parts.concat()
 }
 
 /// How often what comes.
@@ -326,9 +345,10 @@ fn cookie() -> impl Strategy<Value = Cookie> {
         // Mostly that of the latest session, so that requests meet there.
         8 => Just(Cookie::Stolen(0)),
         5 => (0..6_u8).prop_map(Cookie::Stolen),
+        2 => Just(Cookie::Stolen(1)),
         1 => Just(Cookie::Forged),
         1 => (0..3_u8).prop_map(Cookie::Guessed),
-        1 => (0..4_u8, 0..4_u8).prop_map(|(one, other)| Cookie::Two(one, other)),
+        2 => (0..4_u8, 0..4_u8).prop_map(|(one, other)| Cookie::Two(one, other)),
         1 => (0..6_u8).prop_map(Cookie::Beside),
     ]
 }

@@ -4,8 +4,9 @@ use cloakroom::ErrorKind;
 
 use crate::gate::Who;
 use crate::history::{KnownVersion, SessionNumber};
+use crate::opening::LoginsThatCount;
 use crate::program::{How, Limit, User};
-use crate::reference::{CLOCK_SKEW, Doing, Load, Reference, SentId};
+use crate::reference::{CLOCK_SKEW, Doing, Reference};
 
 impl Reference {
     /// A login failed.
@@ -70,17 +71,8 @@ impl Reference {
             return self.violated(format!("party {who} was told of a session without a look"));
         };
         let since = self.parties[who].since;
-        // One whose login is under way is ended by the login itself, before its id is sent.
-        let is_of_it = |id: &SentId| self.history.versions[id.version].session == session;
-        let load = match self.ids.iter().any(is_of_it) {
-            true => load,
-            false => Load {
-                revocations: 0,
-                ..load
-            },
-        };
         let problem = match (alive, load.found, load.tip) {
-            (true, Some(found), _) => self.must_be_dead(&load, found, since),
+            (true, Some(found), _) => self.must_be_dead(&load, found, since, LoginsThatCount::Sent),
             (true, None, _) => Some(format!("session {session} is not there")),
             (false, _, Some(_)) => (!self.history.sessions[session].may_have_ended
                 && self.has_lived(session, since, self.now()))

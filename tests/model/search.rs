@@ -98,6 +98,6 @@ pub(crate) fn programs_wanted() -> u32 {
         Ok(number) => number
             .parse()
             .expect("CLOAKROOM_MODEL_PROGRAMS has to be a number of programs"),
-        Err(_) => 20_000,
+        Err(_) => 16_000,
     }
 }
