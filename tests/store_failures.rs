@@ -456,18 +456,15 @@ async fn what_a_save_wrote_before_its_store_panicked_is_not_applied_again_with_t
     setup: Setup,
 ) {
     let told = Told::default();
-    let panics = Arc::new(AtomicUsize::new(0));
-    let panicking = {
-        let panics = panics.clone();
-        Hooked::new(setup.store.clone(), nothing, move |called, _| {
-            let panics = panics.clone();
-            Box::pin(async move {
-                if called == Operation::Update && panics.fetch_add(1, Ordering::Relaxed) == 0 {
-                    panic!("the store panics");
-                }
-            })
+    let updates = Arc::new(AtomicUsize::new(0));
+    let panicking = Hooked::new(setup.store.clone(), nothing, move |called, _| {
+        let updates = updates.clone();
+        Box::pin(async move {
+            if called == Operation::Update && updates.fetch_add(1, Ordering::Relaxed) == 0 {
+                panic!("the store panics");
+            }
         })
-    };
+    });
     let store = PausingStore::new(panicking);
     let routes = saving_aside(&store, &told);
     let client = setup.client_with(store, routes).await;

@@ -208,20 +208,11 @@ impl MemoryStore {
 
     /// Takes a place for one more record, if there is one.
     fn take_place(&self) -> bool {
-        let mut places = self.places.load(Ordering::Acquire);
-        while places < self.max_records {
-            let taken = self.places.compare_exchange_weak(
-                places,
-                places + 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
-            match taken {
-                Ok(_) => return true,
-                Err(now) => places = now,
-            }
-        }
-        false
+        self.places
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |places| {
+                (places < self.max_records).then_some(places + 1)
+            })
+            .is_ok()
     }
 
     /// Gives back the places of records that were removed. After their removal, never before: else there

@@ -7,7 +7,7 @@ use cloakroom::store::Handle;
 use cloakroom::{SessionLayer, SessionStore};
 use tracing::subscriber::DefaultGuard;
 
-use super::answer::Answer;
+use super::answer::{Answer, By};
 use super::captured_logs::Log;
 use super::support::{COOKIE, Client, Transport, app, handle_of, with_errors_shown};
 
@@ -93,18 +93,50 @@ impl AppOn {
         answer
     }
 
-    /// Waits until the store answers again, and then nothing is amiss.
+    /// Waits until the store answers again, twice in a row, and each time nothing is amiss. Between the two, a
+    /// server that has just started may still be late, or reset a connection.
     pub(super) async fn is_unharmed_in_the_end(&self, contents: &str) {
         let until = std::time::Instant::now() + Duration::from_secs(60);
-        while self.client.get("/show").await.status() != StatusCode::OK {
+        let mut in_a_row = 0;
+        while in_a_row < 2 {
             assert!(std::time::Instant::now() < until, "the store stays away");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let answer = self.get("/show").await;
+            if answer.response.status() == StatusCode::OK {
+                answer.is_the_page(contents).logs(&[]);
+                in_a_row += 1;
+            } else {
+                in_a_row = 0;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
-        self.is_unharmed(contents).await;
     }
 
     pub(super) async fn is_unharmed(&self, contents: &str) {
         self.get("/show").await.is_the_page(contents).logs(&[]);
+    }
+
+    /// Nothing can be written, though it can be read: the session, a login on it, or a new session.
+    pub(super) async fn refuses_writes(&self) {
+        self.refuses("/set/a/2", "update", By::Commit).await;
+        self.refuses("/login/alice", "update", By::Handler).await;
+        let answer = self.newcomer().post("/set/b/2").await;
+        answer
+            .is_unavailable(By::Commit)
+            .logs_what_begins(&[&failed("create")]);
+    }
+
+    /// As [`refuses_writes`](Self::refuses_writes), and nothing can be ended.
+    pub(super) async fn refuses_writes_and_logouts(&self) {
+        self.refuses_writes().await;
+        self.refuses("/logout", "delete", By::Handler).await;
+    }
+
+    async fn refuses(&self, path: &str, operation: &str, by: By) {
+        let answer = self.post(path).await;
+        answer
+            .is_unavailable(by)
+            .logs_what_begins(&[&failed(operation)]);
+        self.is_unharmed("nobody: a=1").await;
     }
 
     pub(super) fn handle(&self) -> Handle {

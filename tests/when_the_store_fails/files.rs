@@ -47,21 +47,7 @@ fn files_read_only_are_a_503_for_writes_and_reading_goes_on() {
     block_on(async {
         let app = app(&root).await;
         set_mode(&root, 0o500);
-        for (path, operation, by) in [
-            ("/set/a/2", "update", By::Commit),
-            ("/login/alice", "update", By::Handler),
-            ("/logout", "delete", By::Handler),
-        ] {
-            let answer = app.post(path).await;
-            answer
-                .is_unavailable(by)
-                .logs_what_begins(&[&failed(operation)]);
-            app.is_unharmed("nobody: a=1").await;
-        }
-        let answer = app.newcomer().post("/set/b/2").await;
-        answer
-            .is_unavailable(By::Commit)
-            .logs_what_begins(&[&failed("create")]);
+        app.refuses_writes_and_logouts().await;
         set_mode(&root, 0o700);
         app.is_unharmed("nobody: a=1").await;
         app.post("/set/a/2").await.is_the_page("nobody: a=2");
@@ -111,20 +97,7 @@ fn files_on_a_disk_without_any_room_are_a_503_for_writes_and_logouts_go_on() {
         other.post("/set/b/1").await.logs(&[]);
         let file = session_file(&root, &other);
         Room::None.for_files();
-        for (path, operation, by) in [
-            ("/set/a/2", "update", By::Commit),
-            ("/login/alice", "update", By::Handler),
-        ] {
-            let answer = app.post(path).await;
-            answer
-                .is_unavailable(by)
-                .logs_what_begins(&[&failed(operation)]);
-            app.is_unharmed("nobody: a=1").await;
-        }
-        let answer = app.newcomer().post("/set/b/2").await;
-        answer
-            .is_unavailable(By::Commit)
-            .logs_what_begins(&[&failed("create")]);
+        app.refuses_writes().await;
         assert!(file.exists());
         other.post("/logout").await.logs(&[]);
         assert!(!file.exists());

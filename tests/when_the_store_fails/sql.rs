@@ -151,21 +151,7 @@ async fn mariadb_silent_is_a_503_after_the_time_for_one_call() {
 
 async fn read_only(database: &Database, writable: &str) {
     let app = &database.app;
-    for (path, operation, by) in [
-        ("/set/a/2", "update", By::Commit),
-        ("/login/alice", "update", By::Handler),
-        ("/logout", "delete", By::Handler),
-    ] {
-        let answer = app.post(path).await;
-        answer
-            .is_unavailable(by)
-            .logs_what_begins(&[&failed(operation)]);
-        app.is_unharmed("nobody: a=1").await;
-    }
-    let answer = app.newcomer().post("/set/b/2").await;
-    answer
-        .is_unavailable(By::Commit)
-        .logs_what_begins(&[&failed("create")]);
+    app.refuses_writes_and_logouts().await;
     database.query(writable).await;
 }
 

@@ -53,21 +53,7 @@ async fn sqlite_read_only_is_a_503_for_writes_and_reading_goes_on() {
     let pool = database.pool(options).await;
     database.app.over(SqliteStore::new(pool));
     let app = &database.app;
-    for (path, operation, by) in [
-        ("/set/a/2", "update", By::Commit),
-        ("/login/alice", "update", By::Handler),
-        ("/logout", "delete", By::Handler),
-    ] {
-        let answer = app.post(path).await;
-        answer
-            .is_unavailable(by)
-            .logs_what_begins(&[&failed(operation)]);
-        app.is_unharmed("nobody: a=1").await;
-    }
-    let answer = app.newcomer().post("/set/b/2").await;
-    answer
-        .is_unavailable(By::Commit)
-        .logs_what_begins(&[&failed("create")]);
+    app.refuses_writes_and_logouts().await;
 }
 
 #[tokio::test]
@@ -105,21 +91,7 @@ fn sqlite_on_a_disk_without_any_room_is_a_503_for_writes_and_reading_goes_on() {
         let database = Database::new().await;
         let app = &database.app;
         Room::None.for_files();
-        for (path, operation, by) in [
-            ("/set/a/2", "update", By::Commit),
-            ("/login/alice", "update", By::Handler),
-            ("/logout", "delete", By::Handler),
-        ] {
-            let answer = app.post(path).await;
-            answer
-                .is_unavailable(by)
-                .logs_what_begins(&[&failed(operation)]);
-            app.is_unharmed("nobody: a=1").await;
-        }
-        let answer = app.newcomer().post("/set/b/2").await;
-        answer
-            .is_unavailable(By::Commit)
-            .logs_what_begins(&[&failed("create")]);
+        app.refuses_writes_and_logouts().await;
         Room::Plenty.for_files();
         app.is_unharmed("nobody: a=1").await;
         app.post("/set/a/2").await.is_the_page("nobody: a=2");
