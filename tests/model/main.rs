@@ -30,8 +30,8 @@
 //! # Running it
 //!
 //! `CLOAKROOM_MODEL_PROGRAMS` is how many programs run on the memory store, and a hundredth of it on each of
-//! the others; 16,000 by default. A failure is shrunk and printed with what happened, as Rust that
-//! goes into `kept.rs`.
+//! the others; 16,000 by default. From that number on [`happens`] asks whether they come to all that they are
+//! for. A failure is shrunk and printed with what happened, as Rust that goes into `kept.rs`.
 //!
 //! # Whether it finds anything
 //!
