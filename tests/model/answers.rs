@@ -98,9 +98,9 @@ impl Reference {
     fn may_be_closed_to(&self, who: Who, had: VersionNumber) -> bool {
         let session = self.history.versions[had].session;
         let known = &self.history.sessions[session];
-        let expired = known
-            .tip
-            .is_some_and(|tip| self.now() >= self.earliest_end_since(tip));
+        // What a late write extended was dead to whoever looked before that.
+        let began_at = self.parties[who].began_at;
+        let expired = known.tip.is_some() && !self.has_lived(session, began_at, self.now());
         let retired = self.history.attempts_after(had).any(|later| {
             let version = &self.history.versions[later];
             // Its own login or renewal, too, if it was never told that this took effect.

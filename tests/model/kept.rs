@@ -230,3 +230,18 @@ fn a_login_that_is_overtaken_may_be_seen_before_it_is_undone() {
         GoOnFor(1, 2),
     ]);
 }
+
+#[test]
+fn changes_are_lost_with_a_session_that_a_late_write_extends_after_the_look_at_it() {
+    plainly(vec![
+        Send(0, Own, steps([Insert(0)]), Ok),
+        Finish(0),
+        Pass(NearlyIdle),
+        SendAndLoad(0, Stolen(0), steps([Remove(0)]), Ok),
+        Send(1, Stolen(0), steps([Insert(0)]), Ok),
+        Pass(NearlyIdle),
+        GoOnFor(1, 3),
+        Finish(0),
+        Finish(0),
+    ]);
+}
