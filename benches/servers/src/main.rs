@@ -4,7 +4,9 @@
 //! How to run it stands in `benches/README.md`.
 
 use std::error::Error;
+use std::time::{Duration, Instant};
 
+use crate::alone::Alone;
 use crate::options::Options;
 use crate::report::Report;
 use crate::scenarios::Scenario;
@@ -48,15 +50,32 @@ fn main() -> Result<()> {
 
 async fn bench(options: Options) -> Result<()> {
     let mut report = Report::open(&options)?;
+    let mut alone = Alone::by(options.alone.clone());
+    let outcome = rounds(&options, &mut alone, &mut report).await;
+    alone.end().await?;
+    outcome?;
+    report.summary()
+}
+
+async fn rounds(options: &Options, alone: &mut Alone, report: &mut Report<'_>) -> Result<()> {
+    // Others get in between, so that nobody waits for much longer than a minute.
+    const TURN: Duration = Duration::from_secs(35);
+    let mut begun = Instant::now();
     for _ in 0..options.rounds {
         let round = report.next_round();
         for &store in &options.stores {
             for scenario in Scenario::ALL {
                 if options.wants(scenario) && scenario.is_for(store) {
-                    measure::in_turn(store, scenario, &options, &mut report, round).await?;
+                    if begun.elapsed() > TURN {
+                        alone.end().await?;
+                    }
+                    if alone.begin().await? {
+                        begun = Instant::now();
+                    }
+                    measure::in_turn(store, scenario, options, report, round).await?;
                 }
             }
         }
     }
-    report.summary()
+    Ok(())
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::Result;
-use crate::alone::Alone;
 use crate::child::{Running, cpu_micros};
 use crate::client::{Connection, Reply};
 use crate::load::Requests;
@@ -33,11 +32,7 @@ pub(crate) async fn in_turn(
         options,
         folder: Folder::new()?,
     };
-    let mut alone = Alone::by(options.alone.clone());
-    alone.begin().await?;
-    let outcome = turn.all(&apps, report).await;
-    alone.end().await?;
-    outcome
+    turn.all(&apps, report).await
 }
 
 struct Turn<'a> {

@@ -18,8 +18,8 @@ STORE is memory, redis, postgres or postgres-unsynced; all of them if none is na
   --sessions N          sessions that the requests are of, in turn (1000)
   --load PROGRAM        who sends the requests: wrk, or own, which is built in (wrk)
   --app-core N          the core that each app runs on (any)
-  --alone COMMAND       what keeps other work off the machine: it runs while a scenario is measured once with each
-                        app, which begins at its first line of output, and ends when its standard input does
+  --alone COMMAND       what keeps other work off the machine: it runs while something is measured, about a minute at a
+                        time, which begins at its first line of output, and ends when its standard input does
   --out FILE            adds a row for each measurement to this CSV file; its rounds are counted on
   --quick               one short round with the load that is built in, to see that the program works; options after
                         it still count
