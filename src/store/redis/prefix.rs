@@ -141,7 +141,9 @@ mod tests {
 
     #[test]
     fn a_key_is_the_prefix_and_the_handle_as_logs_have_it() {
-        let handle = Handle::from_bytes(*b"\x00\x01\x0f\x10\x9f\xa0\xf9\xff\x12\x34\x56\x78\x9a\xbc\xde\xf0");
+        let handle = Handle::from_bytes(
+            *b"\x00\x01\x0f\x10\x9f\xa0\xf9\xff\x12\x34\x56\x78\x9a\xbc\xde\xf0",
+        );
         let key = KeyPrefix::default().key(&handle);
         assert_eq!(key, b"cloakroom:00010f109fa0f9ff123456789abcdef0");
         assert_eq!(key, format!("cloakroom:{handle}").into_bytes());
@@ -150,7 +152,8 @@ mod tests {
     #[test]
     fn a_users_key_has_the_hash_of_the_user_id_in_hexadecimal_digits() {
         let key = KeyPrefix::default().user(&UserHash::of("alice"));
-        let expected = "cloakroom:2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90:user";
+        let expected =
+            "cloakroom:2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90:user";
         assert_eq!(key, expected.as_bytes());
     }
 
