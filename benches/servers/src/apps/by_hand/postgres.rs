@@ -75,18 +75,18 @@ impl Calls for Postgres {
     }
 
     async fn touch(&self, id: &Id, version: u64, now: i64) -> Result<bool> {
-        let row = sqlx::query(self.touch.clone())
+        let changed = sqlx::query(self.touch.clone())
             .bind(&id[..])
             .bind(version.cast_signed())
             .bind(now)
             .bind(expiry(now))
-            .fetch_one(&self.pool)
+            .execute(&self.pool)
             .await?;
-        Ok(row.try_get(0)? && row.try_get(1)?)
+        Ok(changed.rows_affected() == 1)
     }
 
     async fn update(&self, id: &Id, version: u64, row: &Row, now: i64) -> Result<bool> {
-        let row = sqlx::query(self.update.clone())
+        let changed = sqlx::query(self.update.clone())
             .bind(&id[..])
             .bind(version.cast_signed())
             .bind(now)
@@ -95,9 +95,9 @@ impl Calls for Postgres {
             .bind(row.expires_at)
             .bind(None::<&str>)
             .bind(row.n.to_string().as_bytes())
-            .fetch_one(&self.pool)
+            .execute(&self.pool)
             .await?;
-        Ok(row.try_get(0)? && row.try_get(1)?)
+        Ok(changed.rows_affected() == 1)
     }
 
     async fn create(&self, id: &Id, row: &Row) -> Result<()> {
