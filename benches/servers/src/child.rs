@@ -84,6 +84,31 @@ pub(crate) fn cpu_micros(pid: u32) -> Result<u64> {
     Ok((ticks(11)? + ticks(12)?) * 10_000)
 }
 
+/// As [`cpu_micros`], of this process and of those that it started and has seen the end of.
+pub(crate) fn own_cpu_micros() -> Result<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let ticks = fields(&stat)?.into_iter().skip(11).take(4);
+    Ok(ticks
+        .map(str::parse::<u64>)
+        .sum::<std::result::Result<u64, _>>()?
+        * 10_000)
+}
+
+/// As [`cpu_micros`], of everything on the machine.
+pub(crate) fn machine_cpu_micros() -> Result<u64> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().ok_or("an empty stat")?;
+    let ticks: Vec<u64> = line
+        .split_whitespace()
+        .skip(1)
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
+    let [user, nice, system, _idle, _waiting, irq, softirq, ..] = ticks[..] else {
+        return Err("a short stat".into());
+    };
+    Ok((user + nice + system + irq + softirq) * 10_000)
+}
+
 /// The process that started this one, if both are still there.
 pub(crate) fn parent(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

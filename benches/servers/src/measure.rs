@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::Result;
-use crate::child::{Running, cpu_micros};
+use crate::child::{Running, cpu_micros, machine_cpu_micros, own_cpu_micros};
 use crate::client::{Connection, Reply};
 use crate::load::Requests;
 use crate::options::Options;
@@ -46,16 +46,27 @@ struct Turn<'a> {
 impl Turn<'_> {
     async fn all(&self, apps: &[App], report: &mut Report<'_>) -> Result<()> {
         for &app in apps {
-            let measured = self.measure(app).await.map_err(|error| {
-                let (store, scenario) = (self.store.name(), self.scenario.name());
-                format!("{store}, {scenario}, {}: {error}", app.name())
-            });
-            report.row(&measured?)?;
+            let mut row = self.measure(app).await?;
+            for _ in 1..self.options.tries {
+                if !row.is_disturbed() {
+                    break;
+                }
+                println!("again, since others were at work: {}", row.to_csv());
+                row = self.measure(app).await?;
+            }
+            report.row(&row)?;
         }
         Ok(())
     }
 
     async fn measure(&self, app: App) -> Result<Row> {
+        self.try_to_measure(app).await.map_err(|error| {
+            let (store, scenario) = (self.store.name(), self.scenario.name());
+            format!("{store}, {scenario}, {}: {error}", app.name()).into()
+        })
+    }
+
+    async fn try_to_measure(&self, app: App) -> Result<Row> {
         let options = self.options;
         let server = Server::of(self.store).await?;
         server.empty().await?;
@@ -75,16 +86,14 @@ impl Turn<'_> {
             requests.send(options.warm_up, options).await?;
         }
         let check = Check::begin(app, self.scenario, running.port, &cookies, &server).await?;
-        let before = (cpu_micros(running.pid()?)?, server.cpu_micros().await?);
+        let before = Cpu::now(&running, &server).await?;
         let answered = requests.send(options.seconds, options).await?;
-        let after = (cpu_micros(running.pid()?)?, server.cpu_micros().await?);
+        let cpu = Cpu::now(&running, &server).await?.since(&before);
         check
             .end(answered.requests, options.connections, &server)
             .await?;
         running.stop().await?;
-        let each = |before: u64, after: u64| {
-            after.saturating_sub(before) as f64 / answered.requests.max(1) as f64
-        };
+        let each = |micros: u64| micros as f64 / answered.requests.max(1) as f64;
         Ok(Row {
             store: self.store,
             scenario: self.scenario,
@@ -96,12 +105,49 @@ impl Turn<'_> {
             requests: answered.requests,
             p50_ms: answered.p50_ms,
             p99_ms: answered.p99_ms,
-            app_cpu_us: each(before.0, after.0),
-            store_cpu_us: before
-                .1
-                .zip(after.1)
-                .map(|(before, after)| each(before, after)),
+            app_cpu_us: each(cpu.app),
+            store_cpu_us: cpu.store.map(each),
+            others_cores: cpu.others() as f64 / 1e6 / answered.seconds,
         })
+    }
+}
+
+/// Microseconds of a core that were used so far.
+struct Cpu {
+    app: u64,
+    store: Option<u64>,
+    /// By the bench itself, and by `wrk`.
+    load: u64,
+    machine: u64,
+}
+
+impl Cpu {
+    async fn now(app: &Running, server: &Server) -> Result<Self> {
+        Ok(Self {
+            app: cpu_micros(app.pid()?)?,
+            store: server.cpu_micros().await?,
+            load: own_cpu_micros()?,
+            machine: machine_cpu_micros()?,
+        })
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        let used = |now: u64, before: u64| now.saturating_sub(before);
+        Self {
+            app: used(self.app, before.app),
+            store: self
+                .store
+                .zip(before.store)
+                .map(|(now, before)| used(now, before)),
+            load: used(self.load, before.load),
+            machine: used(self.machine, before.machine),
+        }
+    }
+
+    /// What nobody here has used.
+    fn others(&self) -> u64 {
+        let ours = self.app + self.store.unwrap_or_default() + self.load;
+        self.machine.saturating_sub(ours)
     }
 }
 

@@ -17,6 +17,8 @@ STORE is memory, redis, postgres or postgres-unsynced; all of them if none is na
   --connections N       how many requests are under way at once (32)
   --sessions N          sessions that the requests are of, in turn (1000)
   --load PROGRAM        who sends the requests: wrk, or own, which is built in (wrk)
+  --tries N             how often one is measured in which other programs had more than 0.15 of a core; the last
+                        counts in any case (1)
   --app-core N          the core that each app runs on (any)
   --alone COMMAND       what keeps other work off the machine: it runs while something is measured, about a minute at a
                         time, which begins at its first line of output, and ends when its standard input does
@@ -36,6 +38,7 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     pub(crate) sessions: usize,
     pub(crate) load: Load,
+    pub(crate) tries: usize,
     pub(crate) app_core: Option<usize>,
     pub(crate) alone: Option<String>,
     pub(crate) out: Option<PathBuf>,
@@ -69,6 +72,7 @@ impl Options {
             connections: 32,
             sessions: 1_000,
             load: Load::Wrk,
+            tries: 1,
             app_core: None,
             alone: None,
             out: None,
@@ -90,6 +94,7 @@ impl Options {
                 "--sessions" => options.sessions = number(&value()?)?,
                 "--app-core" => options.app_core = Some(number(&value()?)?),
                 "--alone" => options.alone = Some(value()?),
+                "--tries" => options.tries = number(&value()?)?,
                 "--out" => options.out = Some(value()?.into()),
                 "--load" => {
                     options.load = match &*value()? {

@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::scenarios::{App, Scenario, Store};
 
 const HEADER: &str = "store,scenario,app,round,load,connections,seconds,requests,requests_per_second,p50_ms,p99_ms,\
-    app_cpu_us,store_cpu_us";
+    app_cpu_us,store_cpu_us,others_cores";
 
 /// One measurement.
 #[derive(Clone, Debug)]
@@ -27,19 +27,26 @@ pub(crate) struct Row {
     /// Microseconds of a core that a request took the app, and the store's server.
     pub(crate) app_cpu_us: f64,
     pub(crate) store_cpu_us: Option<f64>,
+    /// How many cores on average were taken by what has no part in this.
+    pub(crate) others_cores: f64,
 }
 
 impl Row {
+    /// Whether other programs had more than a seventh of a core: then this says little of the app.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.others_cores > 0.15
+    }
+
     fn rate(&self) -> f64 {
         self.requests as f64 / self.seconds
     }
 
-    fn to_csv(&self) -> String {
+    pub(crate) fn to_csv(&self) -> String {
         let store_cpu = self
             .store_cpu_us
             .map_or(String::new(), |micros| format!("{micros:.1}"));
         format!(
-            "{},{},{},{},{},{},{:.3},{},{:.0},{:.3},{:.3},{:.1},{store_cpu}",
+            "{},{},{},{},{},{},{:.3},{},{:.0},{:.3},{:.3},{:.1},{store_cpu},{:.2}",
             self.store.name(),
             self.scenario.name(),
             self.app.name(),
@@ -52,6 +59,7 @@ impl Row {
             self.p50_ms,
             self.p99_ms,
             self.app_cpu_us,
+            self.others_cores,
         )
     }
 
@@ -71,6 +79,7 @@ impl Row {
             p99,
             app_cpu,
             store_cpu,
+            others,
         ] = fields[..]
         else {
             return Err(format!("another number of columns: {line}").into());
@@ -95,6 +104,7 @@ impl Row {
             } else {
                 Some(store_cpu.parse()?)
             },
+            others_cores: others.parse()?,
         })
     }
 }
@@ -140,18 +150,21 @@ impl<'a> Report<'a> {
     }
 
     /// Medians of the rounds with the lowest and the highest, as tables in Markdown. Ratios are of the same round.
+    /// What was disturbed is left out.
     pub(crate) fn summary(&self) -> Result<()> {
-        let measured: BTreeSet<_> = self
-            .rows
-            .iter()
-            .map(|row| (row.store, row.scenario))
-            .collect();
+        let rows: Vec<&Row> = self.rows.iter().filter(|row| !row.is_disturbed()).collect();
+        let left_out = self.rows.len() - rows.len();
+        println!(
+            "\n{left_out} of {} measurements were disturbed, and are left out",
+            self.rows.len()
+        );
+        let measured: BTreeSet<_> = rows.iter().map(|row| (row.store, row.scenario)).collect();
         for (store, scenario) in measured {
-            let rows = || {
+            let of_both = || {
                 let is_of = move |row: &&Row| (row.store, row.scenario) == (store, scenario);
-                self.rows.iter().filter(is_of)
+                rows.iter().copied().filter(is_of)
             };
-            let floor: BTreeMap<usize, &Row> = rows()
+            let floor: BTreeMap<usize, &Row> = of_both()
                 .filter(|row| row.app.is_floor())
                 .map(|row| (row.round, row))
                 .collect();
@@ -159,7 +172,7 @@ impl<'a> Report<'a> {
             println!("| | requests/s | of the first | p50, p99 ms | app, store µs of a core |");
             println!("|---|---|---|---|---|");
             for app in App::ALL {
-                let of_app: Vec<&Row> = rows().filter(|row| row.app == app).collect();
+                let of_app: Vec<&Row> = of_both().filter(|row| row.app == app).collect();
                 if of_app.is_empty() {
                     continue;
                 }
