@@ -108,17 +108,16 @@ async fn check_cookie(slot: &Slot) {
 pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
     let entered = slot.enter().await;
     slot.change(|_| Ok(()))?;
-    let saved = in_task(slot.settings.clone(), run_or_discard(slot.clone(), entered)).await;
-    // After a panic, too: what was staged may have been saved by then, and must not be applied again.
-    saved.inspect_err(|_| {
-        slot.with(|state| state.discard_staged());
-    })
+    in_task(slot.settings.clone(), run_or_discard(slot, entered)).await
 }
 
 /// Commits, and drops what is staged if that fails: the handler, or the client, is told, so nothing may
 /// apply it later.
+///
+/// No other call of the request comes in before that: it could save what this one is said to have dropped.
 async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
-    run(slot.clone(), entered).await.inspect_err(|error| {
+    let _on_panic = DiscardOnPanic(&slot);
+    run(slot.clone(), &entered).await.inspect_err(|error| {
         let discarded = slot.with(|state| state.discard_staged());
         // What was dropped with its session was reported as that.
         if discarded.is_some() && error.kind() != ErrorKind::Ended {
@@ -126,6 +125,17 @@ async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> 
             events.changes_failed(subject(&slot).as_ref(), error);
         }
     })
+}
+
+/// Drops what is staged when the store panics: it may have been saved by then, and must not be applied again.
+struct DiscardOnPanic<'a>(&'a Slot);
+
+impl Drop for DiscardOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.with(|state| state.discard_staged());
+        }
+    }
 }
 
 /// The session that the request has now.
@@ -156,7 +166,7 @@ pub(crate) async fn in_task<T: Send + 'static>(
     }
 }
 
-async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
+async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
     let settings = slot.settings.clone();
     let now = settings.now();
     let staged = slot.with(|state| {
@@ -179,7 +189,7 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
         (Plan::Nothing, _) => Ok(()),
         // By what was loaded; another request may have kept it alive since.
         (Plan::Drop(Dropped::Expired), Some(base)) => {
-            in_task(settings, contend(slot, entered, base.id, job)).await
+            in_task(settings, contend(slot, entered.share(), base.id, job)).await
         }
         (Plan::Drop(why), _) => lose(&slot, why),
         (Plan::Create(write), _) => match settings
@@ -187,7 +197,13 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
             .await
         {
             Ok(()) => finish(&slot, write, &job),
-            Err(error) => in_task(settings.clone(), verify(slot, entered, write, job, error)).await,
+            Err(error) => {
+                in_task(
+                    settings.clone(),
+                    verify(slot, entered.share(), write, job, error),
+                )
+                .await
+            }
         },
         (Plan::Touch { expires_at }, Some(base)) => {
             let touch = settings.touch(&base.subject.handle, expires_at, base.version, now);
@@ -209,10 +225,18 @@ async fn run(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
                 (_, Importance::Upkeep) => Ok(()),
                 (Ok(Outcome::Missing), _) => lose(&slot, Dropped::Ended),
                 (Ok(Outcome::Conflict), _) => {
-                    in_task(settings.clone(), contend(slot, entered, base.id, job)).await
+                    in_task(
+                        settings.clone(),
+                        contend(slot, entered.share(), base.id, job),
+                    )
+                    .await
                 }
                 (Err(error), _) => {
-                    in_task(settings.clone(), verify(slot, entered, write, job, error)).await
+                    in_task(
+                        settings.clone(),
+                        verify(slot, entered.share(), write, job, error),
+                    )
+                    .await
                 }
             }
         }
@@ -373,6 +397,7 @@ fn take_over(
 ) -> Result<Data, Live> {
     let is_current = live.is_current;
     let replaced = state.advance(generation, live, data, job)?;
+    state.id_is_unsent |= told.is_some();
     if let Some(cookie) = cookie {
         state.cookie = cookie.clone();
         // It tells of a new id, or else is of the one that the client has.

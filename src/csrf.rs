@@ -13,7 +13,12 @@
 //!    session identifier that the RP SHALL verify". Take it if you are bound by that, or have to serve
 //!    browsers from before 2020.
 //!
-//! Both together do no harm. Whatever the way, a request that changes something must not be a GET.
+//! Both together do no harm.
+//!
+//! **What a handler behind GET changes, neither protects.** A link on any page is a GET that carries the cookie,
+//! `SameSite=Lax` or not, and both the layer and [`CsrfGuard`] let it pass: if `/logout` is a GET, a link to it logs
+//! out whoever follows it. So change nothing in a handler of `axum::routing::get`, nor in one of `any` for GET and
+//! HEAD. Let only POST, PUT, PATCH and DELETE log in, log out and write.
 //!
 #![cfg_attr(
     feature = "axum",

@@ -83,10 +83,11 @@ impl Sessions {
     /// # }
     /// ```
     pub async fn is_alive(&self, handle: &Handle) -> Result<bool, Error> {
+        // Before the look: another request may extend the session while its record is on the way here.
+        let now = self.settings.now();
         let record = self.settings.load(handle).await;
         let record =
             record.map_err(|error| Error::store("the session could not be loaded", error))?;
-        let now = self.settings.now();
         Ok(record.is_some_and(|record| to_unix_millis(record.expires_at) > now))
     }
 

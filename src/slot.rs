@@ -1,5 +1,6 @@
 //! The place of a session in a request: private, and empty until somebody asks for the session.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::COOKIE;
@@ -46,6 +47,8 @@ pub(crate) struct Slot {
     ids: Lines,
     /// One permit: store calls of one request go one after another.
     gate: Semaphore,
+    /// How many shares there are of that permit.
+    shares: AtomicUsize,
     stage: Mutex<Stage>,
 }
 
@@ -72,6 +75,7 @@ impl Slot {
             settings,
             cookies: Lines::of(&COOKIE, headers),
             gate: Semaphore::new(1),
+            shares: AtomicUsize::new(0),
             stage: Mutex::new(Stage::Untouched),
         }
     }
@@ -149,6 +153,7 @@ impl Slot {
         if let Ok(permit) = self.gate.acquire().await {
             permit.forget();
         }
+        self.shares.store(1, Ordering::Relaxed);
         Entered(self.clone())
     }
 
@@ -176,14 +181,24 @@ impl Slot {
     }
 }
 
-/// The right to call the store for this request; it ends when dropped. Owned, so that it can go into a task
-/// that outlives the request.
+/// The right to call the store for this request; it ends when its last share is dropped. Owned, so that it can
+/// go into a task that outlives the request.
 #[derive(Debug)]
 pub(crate) struct Entered(Arc<Slot>);
 
+impl Entered {
+    /// A share for a task that may outlive whoever waits for it, and has something left to do after it.
+    pub(crate) fn share(&self) -> Self {
+        self.0.shares.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.gate.add_permits(1);
+        if self.0.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.gate.add_permits(1);
+        }
     }
 }
 

@@ -145,6 +145,8 @@ pub(crate) struct State {
     pub(crate) brought_id: bool,
     /// Whether a live session was read: a response to that is private.
     pub(crate) was_live: bool,
+    /// Whether the id was issued to this request: no client has presented it yet.
+    pub(crate) id_is_unsent: bool,
     /// What the response says to the client about its id.
     pub(crate) cookie: CookieEffect,
     /// Whether that cookie has the id which the client has anyhow, as of a save before the response: it may
@@ -206,6 +208,7 @@ impl State {
     pub(crate) fn new(standing: Standing, loaded: Loaded, rules: &Rules) -> Self {
         Self {
             was_live: matches!(standing, Standing::Live(_)),
+            id_is_unsent: false,
             standing,
             data: Data::new(loaded, rules.max_size),
             wishes: Wishes::default(),
@@ -314,6 +317,7 @@ impl State {
             data: self.data.clone(),
             wishes: self.wishes,
             carrier: self.carrier,
+            id_is_unsent: self.id_is_unsent,
             generation: self.generation,
         }
     }
@@ -326,6 +330,8 @@ pub(crate) struct Job {
     pub(crate) wishes: Wishes,
     /// What the id of a new session travels in.
     pub(crate) carrier: Carrier,
+    /// As in the state.
+    pub(crate) id_is_unsent: bool,
     /// That of the state when it was taken.
     pub(crate) generation: u64,
 }

@@ -22,13 +22,10 @@ const EMAIL: &str = "alice@example.org";
 const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "staple battery horse";
 
-const SCRIPTS: Setting = Setting {
-    user_agent: None,
-    without_scripts: false,
-};
+const SCRIPTS: Setting = Setting::PLAIN;
 const NO_SCRIPTS: Setting = Setting {
-    user_agent: None,
     without_scripts: true,
+    ..Setting::PLAIN
 };
 const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 \
                      (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1";

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use cloakroom::clock::Clock;
 use cloakroom::events::{EndedBy, EventKind};
 use cloakroom::testing::{Operation, TestResponse, Times, When};
 use cloakroom::{ErrorKind, SessionStore};
@@ -24,8 +25,10 @@ use self::told::{Seen, Told};
 
 on_every_store! {
     a_copy_in_use_ends_the_session_for_both_where_that_is_set,
+    a_copy_in_use_takes_the_session_from_the_list_of_its_user,
     without_the_setting_a_copy_in_use_is_told_and_opens_nothing,
     a_lost_response_ends_no_session,
+    a_lost_response_of_a_request_that_saved_itself_ends_no_session,
     a_renewal_whose_answer_from_the_store_got_lost_ends_no_session,
     twenty_requests_at_once_end_no_session,
     twenty_requests_that_take_longer_than_the_grace_end_no_session,
@@ -107,6 +110,17 @@ fn assert_no_alarm(told: &Told) {
     }
 }
 
+async fn a_copy_in_use_takes_the_session_from_the_list_of_its_user(setup: Setup) {
+    let (_, thief, _) = robbed(&setup, setup.store.clone()).await;
+    let listed = async || {
+        let index = setup.store.user_index().unwrap();
+        index.list("alice", setup.clock.now()).await.unwrap().len()
+    };
+    assert_eq!(listed().await, 1);
+    assert_eq!(shown(&thief).await, "no session");
+    assert_eq!(listed().await, 0);
+}
+
 async fn a_copy_in_use_ends_the_session_for_both_where_that_is_set(setup: Setup) {
     let (client, thief, told) = robbed(&setup, setup.store.clone()).await;
     let handle = handle_of(&id(&client));
@@ -170,6 +184,19 @@ async fn a_lost_response_ends_no_session(setup: Setup) {
     assert_eq!(shown(&client).await, "nobody: a=1");
     setup.clock.advance(GRACE);
     assert_eq!(shown(&client).await, "nobody: a=1");
+    assert_no_alarm(&told);
+}
+
+/// That the request goes on with the new id does not mean that its client has it.
+async fn a_lost_response_of_a_request_that_saved_itself_ends_no_session(setup: Setup) {
+    let (client, told) = strict(&setup, setup.store.clone()).await;
+    write(&client, "/set/a/1").await;
+    let lost = client.clone();
+    setup.clock.advance(MINUTE);
+    let response = write(&lost, "/save/a/2").await;
+    assert_eq!(response.set_cookies().len(), 1);
+    setup.clock.advance(GRACE);
+    assert_eq!(shown(&client).await, "nobody: a=2");
     assert_no_alarm(&told);
 }
 

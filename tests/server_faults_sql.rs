@@ -113,7 +113,9 @@ async fn crash(engine: Engine) {
         for writer in writers {
             all.extend(in_time(writer).await.unwrap());
         }
-        // While it is down, too, an answer comes, and it is not that of an empty session.
+        // While it is down, too, an answer comes, and it is not that of an empty session. Within which time is for
+        // the tests in `when_the_store_fails`, whose clock stands still: here eight writers share a machine with
+        // a server that starts and ends.
         let client = all[0].client.clone();
         assert_eq!(
             in_time(client.get("/")).await.status(),

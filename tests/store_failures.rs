@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +13,9 @@ use axum::response::Result;
 use axum::routing::post;
 use cloakroom::clock::from_unix_millis;
 use cloakroom::store::{Handle, Outcome, Record, StoreError, StoreErrorKind, Version};
-use cloakroom::testing::{Calls, FailingStore, Operation, SpyStore, TestResponse, Times, When};
+use cloakroom::testing::{
+    Calls, FailingStore, Operation, PausingStore, SpyStore, TestResponse, Times, When,
+};
 use cloakroom::{Error, ErrorKind, Session, SessionStore};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -43,6 +45,8 @@ on_every_store! {
     a_logout_that_failed_can_be_tried_again,
     a_logout_whose_answer_got_lost_has_succeeded,
     a_save_that_fails_drops_the_changes_and_says_so,
+    what_a_failed_save_has_dropped_is_not_saved_with_the_response,
+    what_a_save_wrote_before_its_store_panicked_is_not_applied_again_with_the_response,
     a_record_that_cannot_be_decoded_is_no_session_and_is_left_as_it_is,
     a_record_of_a_newer_format_is_a_503_and_is_left_as_it_is,
     a_store_that_does_not_answer_is_a_503_in_time,
@@ -405,6 +409,69 @@ async fn a_save_that_fails_drops_the_changes_and_says_so(setup: Setup) {
         "nobody: a=1 kept=1"
     );
     assert_eq!(shown(&client).await, "nobody: a=1 kept=1");
+}
+
+/// A route that adds to `n`, and answers while another task saves that.
+fn saving_aside(store: &PausingStore<impl SessionStore>, told: &Told) -> Router {
+    let (store, told) = (store.clone(), told.clone());
+    let aside = async move |session: Session| -> Result<()> {
+        session.update("n", |n: &mut u64| *n += 1)?;
+        let pause = store.pause_before(Operation::Update);
+        tokio::spawn(async move {
+            let saved = session.save().await;
+            *told.lock().unwrap() = Some(saved.map_err(|error| error.kind()));
+        });
+        pause.reached().await;
+        // The save goes on when the response waits for it.
+        pause.release();
+        Ok(())
+    };
+    Router::new().route("/aside", post(aside))
+}
+
+type Told = Arc<Mutex<Option<std::result::Result<(), ErrorKind>>>>;
+
+/// Asks for that route, in a task of its own: it is then woken in turn, as at a server.
+async fn save_aside(setup: &Setup, client: &Client) {
+    let window = client.new_window();
+    let request = tokio::spawn(async move { write(&window, "/aside").await });
+    request.await.unwrap();
+    setup.settled().await;
+}
+
+async fn what_a_failed_save_has_dropped_is_not_saved_with_the_response(setup: Setup) {
+    let told = Told::default();
+    let failing = setup.failing();
+    let store = PausingStore::new(failing.clone());
+    let routes = saving_aside(&store, &told);
+    let client = setup.client_with(store, routes).await;
+    write(&client, "/add/n").await;
+    failing.fail(Operation::Update, When::BeforeEffect, Times::Next(1));
+    save_aside(&setup, &client).await;
+    assert_eq!(*told.lock().unwrap(), Some(Err(ErrorKind::Store)));
+    assert_eq!(shown(&client).await, "nobody: n=1");
+}
+
+async fn what_a_save_wrote_before_its_store_panicked_is_not_applied_again_with_the_response(
+    setup: Setup,
+) {
+    let told = Told::default();
+    let updates = Arc::new(AtomicUsize::new(0));
+    let panicking = Hooked::new(setup.store.clone(), nothing, move |called, _| {
+        let updates = updates.clone();
+        Box::pin(async move {
+            if called == Operation::Update && updates.fetch_add(1, Ordering::Relaxed) == 0 {
+                panic!("the store panics");
+            }
+        })
+    });
+    let store = PausingStore::new(panicking);
+    let routes = saving_aside(&store, &told);
+    let client = setup.client_with(store, routes).await;
+    write(&client, "/add/n").await;
+    save_aside(&setup, &client).await;
+    assert_eq!(*told.lock().unwrap(), Some(Err(ErrorKind::Store)));
+    assert_eq!(shown(&client).await, "nobody: n=2");
 }
 
 /// Replaces what the record of this browser's session holds.

@@ -28,6 +28,7 @@ on_every_store! {
     a_session_ends_at_its_absolute_timeout_however_much_it_is_used,
     a_read_that_does_not_extend_is_no_activity,
     a_write_that_does_not_extend_is_saved_and_is_no_activity,
+    each_assurance_level_ends_a_session_at_its_own_times,
     timeouts_of_its_own_survive_later_writes_and_reads,
     shorter_timeouts_end_a_session_earlier,
     an_absolute_timeout_that_has_passed_ends_the_session_with_the_request,
@@ -39,6 +40,7 @@ on_every_store! {
     a_login_can_take_back_that_the_session_is_remembered,
     a_session_without_an_idle_timeout_is_never_touched,
     an_overlapping_touch_does_not_shorten_a_session,
+    a_session_that_is_kept_alive_while_its_record_is_on_the_way_is_not_said_to_be_dead,
     a_session_that_expires_during_a_request_takes_no_changes,
     a_session_that_others_keep_alive_during_a_request_takes_its_changes,
     an_expired_session_stays_dead_while_its_record_is_there,
@@ -239,6 +241,37 @@ fn own_timeouts() -> Router {
         .route("/without-idle", post(set(Timeouts::without_idle(5 * HOUR))))
         .route("/only", post(only))
         .route("/wrong", post(wrong))
+}
+
+/// NIST SP 800-63B-4 §2.1.3, §2.2.3 and §2.3.3.
+async fn each_assurance_level_ends_a_session_at_its_own_times(setup: Setup) {
+    for (level, idle, absolute) in [
+        (Timeouts::AAL1, None, 30 * DAY),
+        (Timeouts::AAL2, Some(HOUR), DAY),
+        (Timeouts::AAL3, Some(15 * MINUTE), 12 * HOUR),
+    ] {
+        let layer = setup.builder(setup.store.clone()).timeouts(level);
+        let client = setup.client_of(layer.build().unwrap()).await;
+        if let Some(idle) = idle {
+            for (unused, expected) in [(idle - MILLISECOND, "alice:"), (idle, "no session")] {
+                write(&client, "/login/alice").await;
+                setup.clock.advance(unused);
+                assert_eq!(shown(&client).await, expected, "{level:?} after {unused:?}");
+            }
+        }
+        write(&client, "/login/alice").await;
+        let step = idle.map_or(absolute, |idle| idle / 2);
+        let mut left = absolute;
+        while left > step {
+            setup.clock.advance(step);
+            left -= step;
+            assert_eq!(shown(&client).await, "alice:", "{level:?}");
+        }
+        setup.clock.advance(left - MILLISECOND);
+        assert_eq!(shown(&client).await, "alice:", "{level:?}");
+        setup.clock.advance(MILLISECOND);
+        assert_eq!(shown(&client).await, "no session", "{level:?}");
+    }
 }
 
 async fn timeouts_of_its_own_survive_later_writes_and_reads(setup: Setup) {
@@ -447,6 +480,26 @@ async fn an_overlapping_touch_does_not_shorten_a_session(setup: Setup) {
     reading.await.unwrap().assert_status(StatusCode::OK);
     setup.clock.advance(4 * DAY);
     assert_eq!(shown(&client).await, "nobody: a=1 own=1");
+}
+
+async fn a_session_that_is_kept_alive_while_its_record_is_on_the_way_is_not_said_to_be_dead(
+    setup: Setup,
+) {
+    let store = setup.pausing();
+    let layer = setup.builder(store.clone()).build().unwrap();
+    let sessions = layer.sessions();
+    let client = setup.client_of(layer).await;
+    write(&client, "/set/a/1").await;
+    let handle = handle_of(&client.cookie(COOKIE).unwrap());
+    let pause = store.pause_after(Operation::Load);
+    let asking = tokio::spawn(async move { sessions.is_alive(&handle).await });
+    pause.reached().await;
+    setup.clock.advance(IDLE / 2);
+    assert_eq!(shown(&client).await, "nobody: a=1");
+    // As of what was loaded, it has expired by now.
+    setup.clock.advance(IDLE / 2);
+    pause.release();
+    assert!(asking.await.unwrap().unwrap());
 }
 
 async fn a_session_that_expires_during_a_request_takes_no_changes(setup: Setup) {

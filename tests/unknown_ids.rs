@@ -336,3 +336,25 @@ async fn ids_do_not_repeat() {
         assert!(seen.insert(id[..21].to_owned()) && seen.insert(id[22..].to_owned()));
     }
 }
+
+/// No part of an id is fixed, counted, or made of who is logged in: each bit is a coin's.
+#[tokio::test]
+async fn every_bit_of_an_id_is_random_whoever_it_is_for() {
+    const IDS: u32 = 1_000;
+    let setup = in_memory();
+    let client = setup.client(setup.store.clone()).await;
+    let mut set = [0_u32; 36 * 8];
+    for _ in 0..IDS {
+        client.clear_cookies();
+        client.post("/login/alice").await;
+        let id = client.cookie(COOKIE).unwrap();
+        let bytes = [&handle_of(&id).as_bytes()[..], &secret_of(&id)].concat();
+        for (bit, count) in set.iter_mut().enumerate() {
+            *count += u32::from(bytes[bit / 8] >> (bit % 8) & 1);
+        }
+    }
+    // Seven standard deviations to each side: no fair coin leaves that in the life of a test.
+    for (bit, count) in set.into_iter().enumerate() {
+        assert!((390..=610).contains(&count), "bit {bit}: {count} of {IDS}");
+    }
+}

@@ -10,7 +10,7 @@ use crate::events::EndedBy;
 use crate::id::Handle;
 use crate::settings::Settings;
 use crate::slot::Slot;
-use crate::store::Whose;
+use crate::store::{StoreErrorKind, Whose};
 
 /// How many sessions of all users are deleted by one call of the store.
 const DELETED_PER_CALL: usize = 500;
@@ -86,6 +86,7 @@ pub(crate) async fn end_all_and_own(
     .await
 }
 
+/// One that cannot be ended keeps none of the others alive; its error is returned when they have ended.
 async fn end_all_but(
     settings: &Arc<Settings>,
     user_id: &Arc<str>,
@@ -95,13 +96,21 @@ async fn end_all_but(
     let now = settings.now();
     settings.mark(Whose::User(user_id), now).await?;
     let mut ended = 0;
+    let mut failed = None;
     for session in settings.list(user_id, now).await? {
-        if Some(session.handle) != but {
-            let was_there = end_listed(settings, user_id, &session.handle, by).await?;
-            ended += usize::from(was_there);
+        if Some(session.handle) == but {
+            continue;
+        }
+        match end_listed(settings, user_id, &session.handle, by).await {
+            Ok(was_there) => ended += usize::from(was_there),
+            // Each of the others would take as long.
+            Err(error) if error.store_error_kind() == Some(StoreErrorKind::TimedOut) => {
+                return Err(error);
+            }
+            Err(error) => failed = Some(error),
         }
     }
-    Ok(ended)
+    failed.map_or(Ok(ended), Err)
 }
 
 /// Ends this session if it is one of this user's, in a task of its own; `false` if it is not.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::index::{check_room, link};
+use super::index::{check_room, end_listed, link};
 use super::{Base, Patience, finish, in_task, took_effect};
 use crate::error::{Error, ErrorKind};
 use crate::events::{EndedBy, EventKind, Subject};
@@ -232,16 +232,15 @@ async fn end(slot: &Slot, subject: Subject, by: EndedBy) -> Result<(), Error> {
 ///
 /// When the store fails.
 pub(crate) async fn end_copied(settings: Arc<Settings>, subject: Subject) -> Result<(), Error> {
-    let ending = {
-        let settings = settings.clone();
-        async move {
-            if delete(&settings, &subject.handle).await? {
-                settings.events.ended(EndedBy::CopyInUse, &subject);
-            }
-            Ok(())
+    in_task(settings.clone(), async move {
+        if let Some(user_id) = &subject.user_id {
+            end_listed(&settings, user_id, &subject.handle, EndedBy::CopyInUse).await?;
+        } else if delete(&settings, &subject.handle).await? {
+            settings.events.ended(EndedBy::CopyInUse, &subject);
         }
-    };
-    in_task(settings, ending).await
+        Ok(())
+    })
+    .await
 }
 
 /// Deletes a record; `false` if there was none.

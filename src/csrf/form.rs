@@ -19,6 +19,9 @@ use crate::session::Session;
 /// such field, the token may come in the header `X-CSRF-Token`, as scripts send it. Every method is checked,
 /// GET as well, so that a handler for several is not open by one.
 ///
+/// **Do not send forms with a token by GET**: the token is in the address then, which logs, histories and the
+/// `Referer` of the next page tell on. A handler that changes something is none of GET anyhow.
+///
 /// The body is read within axum's limit for bodies. What is no form, too long, or no `T` is answered as by
 /// `Form<T>`, once the token was found right. For multipart forms there is [`verify`](super::verify).
 ///

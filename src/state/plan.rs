@@ -94,7 +94,7 @@ pub(crate) fn plan(
         }
         Standing::Live(live) => live,
     };
-    let upkeep = upkeep(live, now, rules);
+    let upkeep = upkeep(live, job.id_is_unsent, now, rules);
     if live.expires_at() <= now {
         return Ok(match has_changes {
             true => Plan::Drop(Dropped::Expired),
@@ -124,7 +124,7 @@ pub(crate) fn is_idle(state: &State, now: i64, rules: &Rules) -> bool {
         Standing::Live(_) if state.has_staged() => false,
         Standing::Live(live) => {
             live.expires_at() <= now
-                || upkeep(live, now, rules).is_none()
+                || upkeep(live, state.id_is_unsent, now, rules).is_none()
                     && touch(live, &state.wishes, now, rules).is_none()
         }
     }
@@ -139,7 +139,7 @@ enum Upkeep {
     Supersede,
 }
 
-fn upkeep(live: &Live, now: i64, rules: &Rules) -> Option<Upkeep> {
+fn upkeep(live: &Live, id_is_unsent: bool, now: i64, rules: &Rules) -> Option<Upkeep> {
     let mut routine = live
         .header
         .retired
@@ -149,6 +149,8 @@ fn upkeep(live: &Live, now: i64, rules: &Rules) -> Option<Upkeep> {
     let is_due = rules.renew_after.is_some_and(is_due);
     match live.is_current {
         true if is_due => Some(Upkeep::Renew),
+        // This request was issued it, in an earlier save: the client has yet to present it.
+        true if id_is_unsent => None,
         true => routine.next().map(|_| Upkeep::Supersede),
         // The response with the new id got lost, as it seems: nobody has presented it for a whole interval.
         false if is_due => routine
@@ -192,7 +194,7 @@ fn update(
             .timeouts
             .expires_at(draft.header.started_at, now);
     }
-    if upkeep.is_some() && live.is_current {
+    if upkeep.is_some() && live.is_current && !job.id_is_unsent {
         supersede(&mut draft.header, now);
     }
     let issue = if wishes.renew {

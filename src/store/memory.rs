@@ -209,7 +209,7 @@ impl MemoryStore {
     /// Takes a place for one more record, if there is one.
     fn take_place(&self) -> bool {
         self.places
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |places| {
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |places| {
                 (places < self.max_records).then_some(places + 1)
             })
             .is_ok()

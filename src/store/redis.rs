@@ -201,6 +201,9 @@ impl RedisStore {
     /// the handler, which can try again; a login sends no cookie, and may have ended the id that the
     /// client has.
     ///
+    /// With `0` replicas none is waited for, but a `WAIT` goes along all the same, over the second connection, and
+    /// one that fails midway leaves the outcome unknown, as above. To wait for none, leave this call out.
+    ///
     /// `replicas` that confirmed it have it in memory, not on disk. A failover undoes nothing that *all*
     /// replicas of the master had confirmed; of fewer, the most advanced one is preferred as the new
     /// master, but not certain to be.

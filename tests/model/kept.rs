@@ -84,3 +84,39 @@ fn a_handle_ends_its_session_whatever_else_is_under_way() {
         Go(1, GoOn),
     ]);
 }
+
+#[test]
+fn an_id_opens_until_its_successor_is_presented_by_a_client() {
+    let rules = Rules {
+        renew_ids: true,
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(0, Own, steps([Insert(0)]), Ok),
+        Finish(0),
+        Pass(Minutes),
+        Pass(Minutes),
+        Send(0, Stolen(0), steps([Insert(0), Save]), Ok),
+        Finish(0),
+        Pass(Minutes),
+        Send(0, Stolen(1), steps([]), Ok),
+        Finish(0),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
+}
+
+#[test]
+fn a_load_need_not_see_the_touch_that_comes_before_its_answer() {
+    plainly(vec![
+        Send(0, Own, steps([Login(0, Plain)]), Ok),
+        Finish(0),
+        Pass(NearlyIdle),
+        Send(0, Stolen(0), steps([]), Ok),
+        Go(0, GoOn),
+        Go(0, GoOn),
+        Pass(Minutes),
+        Send(0, Stolen(0), steps([]), Ok),
+        Go(1, GoOn),
+        Finish(0),
+    ]);
+}

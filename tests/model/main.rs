@@ -55,8 +55,13 @@ mod kept;
 mod opening;
 mod places;
 mod program;
+mod redis_by_clock;
 mod reference;
 mod search;
+#[path = "../support/servers.rs"]
+mod servers;
+#[path = "../support/sql.rs"]
+mod sql;
 mod store_calls;
 #[path = "../support/id.rs"]
 #[allow(dead_code)]

@@ -3,6 +3,7 @@
 use crate::gate::Who;
 use crate::history::{KnownVersion, SessionNumber, VersionNumber};
 use crate::reference::{Brought, Doing, Reference, Seen};
+use crate::store_calls::RENEWED_AFTER;
 
 /// For how long a retired id is known as such, and one that was retired on a schedule still opens.
 const GRACE: i64 = 10_000;
@@ -132,10 +133,11 @@ impl Reference {
         };
         let version = self.ids[id].version;
         let session = self.history.versions[version].session;
-        let tip = party.load?.tip?;
-        let alive = self.may_not_have_ended(session)
-            && self.is_surely_good(version)
-            && now < self.earliest_end_since(tip);
+        let load = party.load?;
+        // What extends it while it is loaded may come too late for that.
+        let earliest_end = load.earliest_end.min(self.earliest_end_since(load.tip?));
+        let alive =
+            self.may_not_have_ended(session) && self.is_surely_good(version) && now < earliest_end;
         alive.then(|| format!("session {session} is alive, and did not open to its id"))
     }
 
@@ -145,20 +147,41 @@ impl Reference {
 
     /// Whether an id is the current one, or the one before it whose successor nobody has presented.
     fn is_surely_good(&self, id: VersionNumber) -> bool {
-        let mut renewals = self.history.attempts_after(id).filter(|&later| {
+        let renewals = self.history.attempts_after(id).filter(|&later| {
             let later = &self.history.versions[later];
             later.may_issue || later.privileged
         });
-        match (renewals.next(), renewals.next()) {
-            (None, _) => true,
-            (Some(renewal), None) => {
-                let presented = |sent: &crate::reference::SentId| {
-                    sent.presented && self.history.builds_on(sent.version, renewal)
-                };
-                !self.history.versions[renewal].privileged && !self.ids.iter().any(presented)
+        let mut first: Option<VersionNumber> = None;
+        for renewal in renewals {
+            let Some(first) = first else {
+                first = Some(renewal);
+                continue;
+            };
+            if !self.is_same_renewal(first, renewal) {
+                return false;
             }
-            _ => false,
         }
+        let Some(renewal) = first else {
+            return true;
+        };
+        let presented = |sent: &crate::reference::SentId| {
+            sent.presented && self.history.builds_on(sent.version, renewal)
+        };
+        let privileged = self
+            .history
+            .attempts_after(id)
+            .any(|later| self.history.versions[later].privileged);
+        !privileged && !self.ids.iter().any(presented)
+    }
+
+    /// Whether of two writes that may have renewed the id on a schedule only one can have: they are of one
+    /// request, and of less than an interval.
+    fn is_same_renewal(&self, first: VersionNumber, second: VersionNumber) -> bool {
+        let (first, second) = (
+            &self.history.versions[first],
+            &self.history.versions[second],
+        );
+        first.writer == second.writer && second.at < first.at + RENEWED_AFTER
     }
 
     /// Until when a session lives at the least, whichever write came last.

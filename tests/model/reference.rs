@@ -116,6 +116,8 @@ pub(crate) struct Party {
 pub(crate) struct Load {
     pub(crate) session: Option<SessionNumber>,
     pub(crate) tip: Option<VersionNumber>,
+    /// Until when the session was to live at the least, when the load began.
+    pub(crate) earliest_end: i64,
     pub(crate) ended: bool,
     pub(crate) revocations: usize,
     pub(crate) found: Option<VersionNumber>,

@@ -18,9 +18,11 @@ impl Reference {
     pub(crate) fn load_begins(&mut self, handle: &Handle) -> Load {
         let session = self.history.session(handle);
         let known = session.map(|session| &self.history.sessions[session]);
+        let tip = known.and_then(|known| known.tip);
         Load {
             session,
-            tip: known.and_then(|known| known.tip),
+            tip,
+            earliest_end: tip.map_or(i64::MIN, |tip| self.earliest_end_since(tip)),
             ended: known.is_some_and(|known| known.ended),
             revocations: self.revocations.len(),
             found: None,

@@ -16,6 +16,7 @@ pub(crate) fn app() -> Router {
         .route("/show", get(show))
         .route("/handle", get(handle))
         .route("/set/{key}/{value}", post(set))
+        .route("/save/{key}/{value}", post(save))
         .route("/add/{key}", post(add))
         .route("/remove/{key}", post(remove))
         .route("/clear", post(clear))
@@ -69,6 +70,11 @@ async fn handle(session: Session) -> String {
 async fn set(session: Session, Path((key, value)): Path<(String, String)>) -> Result<String> {
     session.insert(&key, value)?;
     Ok(contents(&session))
+}
+
+async fn save(session: Session, Path((key, value)): Path<(String, String)>) -> Result<()> {
+    session.insert(&*key, value)?;
+    Ok(session.save().await?)
 }
 
 async fn add(session: Session, Path(key): Path<String>) -> Result<String> {

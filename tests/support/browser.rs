@@ -35,21 +35,29 @@ impl Programs {
         if let (Some(driver), Some(browser)) = (driver, browser) {
             return Some(Self { driver, browser });
         }
-        let missing = "chromium and chromedriver are needed (on Debian: apt-get install chromium chromium-driver)";
-        assert!(
-            std::env::var_os("CLOAKROOM_TEST_EVERYTHING").is_none(),
-            "{missing}"
+        left_out(
+            "chromium and chromedriver are needed (on Debian: apt-get install chromium chromium-driver)",
         );
-        // Not by a macro, whose output the test harness keeps to itself.
-        let line = format!("left out: the tests in a browser; {missing}\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
         None
     }
 }
 
-fn in_path(names: &[&str]) -> Option<PathBuf> {
+/// Says that tests are left out since something is missing; but where everything is to be tested, they fail.
+pub(crate) fn left_out(missing: &str) {
+    assert!(
+        std::env::var_os("CLOAKROOM_TEST_EVERYTHING").is_none(),
+        "{missing}"
+    );
+    // Not by a macro, whose output the test harness keeps to itself.
+    let line = format!("left out: tests in a browser; {missing}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+pub(crate) fn in_path(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let folders: Vec<_> = std::env::split_paths(&path).collect();
+    let mut folders: Vec<_> = std::env::split_paths(&path).collect();
+    // Where Debian puts servers, and not everybody looks.
+    folders.push("/usr/sbin".into());
     let mut candidates = names
         .iter()
         .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
@@ -66,11 +74,35 @@ pub(crate) struct Browser {
 }
 
 /// How a browser is set.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Setting {
     /// What it calls itself, if not by its name.
     pub(crate) user_agent: Option<&'static str>,
     pub(crate) without_scripts: bool,
+    /// Where it finds the hosts under `test`, if anywhere.
+    pub(crate) sites: Option<Sites>,
+    /// Whether pages that others embed have cookies. Where it is left to the browser, not even builds of one
+    /// version agree.
+    pub(crate) third_party_cookies: Option<bool>,
+}
+
+/// Where the hosts under `test` are: all of them at this port of loopback, whatever port a URL has.
+#[derive(Clone, Copy)]
+pub(crate) struct Sites {
+    pub(crate) port: u16,
+    /// The SHA-256 of the public key that they have by HTTPS, in base64. A certificate of this key counts as
+    /// valid, and every other one as what it is.
+    pub(crate) key: &'static str,
+}
+
+impl Setting {
+    /// As it comes.
+    pub(crate) const PLAIN: Self = Self {
+        user_agent: None,
+        without_scripts: false,
+        sites: None,
+        third_party_cookies: None,
+    };
 }
 
 impl Browser {
@@ -80,18 +112,12 @@ impl Browser {
         let child = command.arg("--port=0").stdout(Stdio::piped()).spawn();
         let mut driver = Running(child.unwrap());
         let port = announced_port(&mut driver.0);
-        let mut arguments = arguments(profile.path());
-        arguments.extend(
-            setting
-                .user_agent
-                .map(|agent| format!("--user-agent={agent}")),
-        );
         let new = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": {
                 "binary": programs.browser,
-                "args": arguments,
-                "prefs": { "profile.managed_default_content_settings.javascript": scripts(setting) },
+                "args": arguments(profile.path(), setting),
+                "prefs": preferences(setting),
             },
         }}});
         let new = call(port, Method::POST, "/session", &new);
@@ -108,10 +134,12 @@ impl Browser {
         self.post("/url", json!({ "url": url }));
     }
 
+    #[allow(dead_code)]
     pub(crate) fn reload(&self) {
         self.post("/refresh", json!({}));
     }
 
+    #[allow(dead_code)]
     pub(crate) fn go_back(&self) {
         self.post("/back", json!({}));
     }
@@ -121,6 +149,7 @@ impl Browser {
         self.post(&format!("/element/{element}/click"), json!({}));
     }
 
+    #[allow(dead_code)]
     pub(crate) fn type_into(&self, css: &str, text: &str) {
         let element = self.find(css);
         self.post(
@@ -129,17 +158,38 @@ impl Browser {
         );
     }
 
+    #[allow(dead_code)]
     pub(crate) fn clear(&self, css: &str) {
         let element = self.find(css);
         self.post(&format!("/element/{element}/clear"), json!({}));
     }
 
-    /// What a script of the page returns.
+    /// What a script of the page returns, or the promise that it returns comes to.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.post("/execute/sync", json!({ "script": script, "args": [] }))
     }
 
+    #[allow(dead_code)]
+    pub(crate) fn leave_frames(&self) {
+        self.post("/frame", json!({ "id": null }));
+    }
+
+    /// Goes into the frame that this selects.
+    #[allow(dead_code)]
+    pub(crate) fn enter_frame(&self, css: &str) {
+        let frame = json!({ "id": { ELEMENT: self.find(css) } });
+        self.post("/frame", frame);
+    }
+
+    /// What a command of the DevTools protocol answers.
+    #[allow(dead_code)]
+    pub(crate) fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let command = json!({ "cmd": command, "params": parameters });
+        self.post("/goog/cdp/execute", command)
+    }
+
     /// The cookies that the page's requests carry, those out of scripts' reach included.
+    #[allow(dead_code)]
     pub(crate) fn cookies(&self) -> Vec<Value> {
         let cookies = self.call(Method::GET, "/cookie", &Value::Null);
         cookies.as_array().unwrap().clone()
@@ -190,7 +240,7 @@ impl Drop for Browser {
     }
 }
 
-fn arguments(profile: &Path) -> Vec<String> {
+fn arguments(profile: &Path, setting: Setting) -> Vec<String> {
     let fixed = [
         "--headless=new",
         // Its sandbox does not work for root, as whom tests run in containers. The pages are our own.
@@ -205,12 +255,25 @@ fn arguments(profile: &Path) -> Vec<String> {
     ];
     let mut arguments = fixed.map(String::from).to_vec();
     arguments.push(format!("--user-data-dir={}", profile.display()));
+    let agent = setting.user_agent;
+    arguments.extend(agent.map(|agent| format!("--user-agent={agent}")));
+    if let Some(Sites { port, key }) = setting.sites {
+        arguments.push(format!("--host-resolver-rules=MAP *.test 127.0.0.1:{port}"));
+        arguments.push(format!("--ignore-certificate-errors-spki-list={key}"));
+    }
     arguments
 }
 
-/// What Chromium calls it where a site may run scripts, and where it may not. The driver's own run all the same.
-fn scripts(setting: Setting) -> u8 {
-    if setting.without_scripts { 2 } else { 1 }
+fn preferences(setting: Setting) -> Value {
+    // What Chromium calls it where a site may run scripts, and where it may not. The driver's own run all the same.
+    let scripts = if setting.without_scripts { 2 } else { 1 };
+    let mut preferences = json!({
+        "profile.managed_default_content_settings.javascript": scripts,
+    });
+    if let Some(taken) = setting.third_party_cookies {
+        preferences["profile.cookie_controls_mode"] = if taken { json!(0) } else { json!(1) };
+    }
+    preferences
 }
 
 /// The port that the driver chose, as it says on its standard output.

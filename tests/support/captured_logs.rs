@@ -3,12 +3,12 @@
 
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// What was logged since it was made, a line for each event and span: `LEVEL target message name=value …`.
 #[derive(Clone, Default)]
@@ -23,6 +23,11 @@ struct Captured {
 impl Log {
     /// Captures what this thread logs, until the guard is dropped.
     pub(crate) fn of_this_thread() -> (Self, DefaultGuard) {
+        // Where there is but one subscriber, tracing asks that of the thread which comes to an event first whether
+        // anybody wants it, ever. In a test on another thread that is nobody.
+        static ANOTHER: LazyLock<Dispatch> =
+            LazyLock::new(|| Dispatch::new(Capture(Log::default())));
+        LazyLock::force(&ANOTHER);
         let log = Self::default();
         let guard = tracing::subscriber::set_default(Capture(log.clone()));
         (log, guard)

@@ -12,6 +12,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
 }
 
 /// The command that runs this test again, as the child that works on this folder.
+#[allow(dead_code)]
 pub(crate) fn again(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(this_binary());
     command.args(arguments(test)).env(FOLDER, folder);

@@ -20,6 +20,9 @@ pub(crate) struct Server {
     folder: TempDir,
     pub(crate) port: u16,
     running: Option<Child>,
+    /// Shell that sets limits of its process.
+    limits: String,
+    options: Vec<String>,
 }
 
 impl Server {
@@ -27,6 +30,11 @@ impl Server {
     ///
     /// `None` where there is none to test with: where the tests run without servers.
     pub(crate) fn start(engine: Engine) -> Option<Self> {
+        Self::start_with(engine, "", &[])
+    }
+
+    /// The same, after this shell, and with these options of the command line besides the usual ones.
+    pub(crate) fn start_with(engine: Engine, limits: &str, options: &[&str]) -> Option<Self> {
         crate::servers::url(match engine {
             Engine::Postgres => "CLOAKROOM_TEST_POSTGRES_URL",
             Engine::MariaDb => "CLOAKROOM_TEST_MYSQL_URL",
@@ -54,6 +62,8 @@ impl Server {
             folder,
             port,
             running: None,
+            limits: limits.to_owned(),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
         };
         server.restart();
         Some(server)
@@ -78,8 +88,10 @@ impl Server {
         // A server that still finds traces of the one that was killed gives up: then another one tries.
         // And all of it ends with the test program, by a signal, too: then the pipe is closed.
         let run = format!(
-            "{{ cat; kill -KILL 0; }} <&0 & while :; do {run} \"$1\" {} </dev/null || true; sleep 0.2; done",
-            self.port
+            "{} {{ cat; kill -KILL 0; }} <&0 & while :; do {run} \"$1\" {} {} </dev/null || true; sleep 0.2; done",
+            self.limits,
+            self.port,
+            self.options.join(" "),
         );
         let child = script(&run, self.folder.path())
             .stdin(Stdio::piped())

@@ -42,6 +42,7 @@ macro_rules! on_each {
             a_limit_refuses_a_login_and_leaves_its_session_alone
             a_hundred_logins_at_once_leave_as_many_as_the_limit_allows
             a_login_that_cannot_be_listed_fails_and_leaves_no_session
+            an_ending_that_fails_for_one_session_ends_the_others_and_says_so
             a_session_that_is_given_longer_stays_on_the_list
         }
     };
@@ -383,6 +384,40 @@ async fn a_login_that_cannot_be_listed_fails_and_leaves_no_session(place: Place)
         session.login("alice").await.unwrap();
         assert_ne!(handle(&session), before);
     }
+}
+
+async fn an_ending_that_fails_for_one_session_ends_the_others_and_says_so(place: Place) {
+    let store = FailingStore::new(place.store().await);
+    let app = App::on(store.clone());
+    for _ in 0..3 {
+        app.device("alice").await;
+    }
+    store.fail(Operation::Delete, When::BeforeEffect, Times::Next(1));
+    let error = app.layer.sessions().end_all("alice").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EndingFailed);
+    assert_eq!(store.failures(), 1);
+    assert_eq!(app.handles("alice").await.len(), 1);
+    assert_eq!(app.layer.sessions().end_all("alice").await.unwrap(), 1);
+    assert!(app.handles("alice").await.is_empty());
+}
+
+/// Each of the others would take as long.
+#[tokio::test(start_paused = true)]
+async fn an_ending_of_many_that_a_store_does_not_answer_is_over_after_the_time_for_two_calls() {
+    let store = PausingStore::new(MemoryStore::new());
+    let app = App::on(store.clone());
+    for _ in 0..5 {
+        app.device("alice").await;
+    }
+    let never = store.pause_before(Operation::Delete);
+    let also = store.pause_before(Operation::Load);
+    let start = tokio::time::Instant::now();
+    let error = app.layer.sessions().end_all("alice").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EndingFailed);
+    assert_eq!(start.elapsed().as_secs(), 10);
+    drop((never, also));
+    assert_eq!(app.handles("alice").await.len(), 5);
+    assert_eq!(app.layer.sessions().end_all("alice").await.unwrap(), 5);
 }
 
 #[tokio::test]

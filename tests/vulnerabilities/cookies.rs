@@ -111,16 +111,18 @@ async fn cve_2023_28708() {
     let setup = in_memory();
     let client = setup.client(setup.store.clone()).await;
     for proto in ["https", "http"] {
-        let request = Request::post("http://app.example/login/alice")
-            .header("x-forwarded-proto", proto)
-            .header("forwarded", format!("proto={proto}"))
-            .body(Body::empty())
-            .unwrap();
-        let response = client.send(request).await;
-        let line = response.header(SET_COOKIE).unwrap();
-        assert!(
-            line.split("; ").any(|attribute| attribute == "Secure"),
-            "{line}"
-        );
+        for path in ["login/alice", "logout"] {
+            let request = Request::post(format!("http://app.example/{path}"))
+                .header("x-forwarded-proto", proto)
+                .header("forwarded", format!("proto={proto}"))
+                .body(Body::empty())
+                .unwrap();
+            let response = client.send(request).await;
+            let line = response.header(SET_COOKIE).unwrap();
+            assert!(
+                line.split("; ").any(|attribute| attribute == "Secure"),
+                "{line}"
+            );
+        }
     }
 }

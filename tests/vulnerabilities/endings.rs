@@ -41,7 +41,7 @@ async fn cve_2025_46336() {
     a_save_under_way_does_not_restore_what_a_logout_deleted("/set/a/1").await;
 }
 
-/// So does the pool of Rack before it was a library of its own, also under a renewed id.
+/// So does the pool of Rack, from before it was a library of its own. Here the save is of a renewal.
 #[tokio::test]
 async fn cve_2025_32441() {
     a_save_under_way_does_not_restore_what_a_logout_deleted("/renew").await;
@@ -67,6 +67,7 @@ async fn cve_2023_41900() {
     let sessions = layer.sessions();
     let client = setup.client_of(layer).await;
     post(&client, "/login/alice").await;
+    assert_eq!(shown(&client).await, "alice:");
     setup.clock.advance(Duration::from_secs(2));
     assert_eq!(sessions.end_all("alice").await.unwrap(), 1);
     assert_eq!(shown(&client).await, "no session");
@@ -90,13 +91,14 @@ async fn a_cookie_that_is_kept_for_longer_opens_nothing() {
     assert_eq!(shown(&client).await, "no session");
 }
 
-/// Fiber, Rails and others leave it to the client to forget a cookie in time.
+/// fastify-session, where the cookie has a `Max-Age`, moves its expiry on whenever it reads the session back, so
+/// that none is ever found to have expired.
 #[tokio::test]
 async fn cve_2024_35220() {
     a_cookie_that_is_kept_for_longer_opens_nothing().await;
 }
 
-/// aiohttp-session gives the cookie a lifetime, and the session none.
+/// aiohttp-session leaves it to the client to forget a cookie in time: what is in it says nothing of its age.
 #[tokio::test]
 async fn cve_2018_1000814() {
     a_cookie_that_is_kept_for_longer_opens_nothing().await;
@@ -124,7 +126,8 @@ async fn cve_2021_34428() {
     assert_eq!(shown(&kept).await, "no session");
 }
 
-/// Django keeps sessions in a cache among the app's own keys, where what a user may write becomes a session.
+/// Django keeps sessions in the cache under the bare key, where what the app keeps under a key of the user's
+/// choice is taken for one. Here the app's keys are apart from what is known of a session itself.
 #[tokio::test]
 async fn cve_2011_4136() {
     let setup = in_memory();

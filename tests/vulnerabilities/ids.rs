@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use axum::http::StatusCode;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::routing::{get, post as on_post};
+use cloakroom::csrf::{CsrfGuard, CsrfToken};
 use cloakroom::testing::Operation;
 
 use super::captured_logs::Log;
@@ -29,10 +33,33 @@ async fn cve_2022_25896() {
     a_planted_id_is_worth_nothing_after_the_login().await;
 }
 
-/// fastify-passport keeps the id across a login, and with it what the attacker put into the session.
+/// So does fastify-passport.
 #[tokio::test]
 async fn cve_2023_29019() {
     a_planted_id_is_worth_nothing_after_the_login().await;
+}
+
+/// fastify-passport keeps what was in the session across a login, and with it a CSRF token that the attacker knows.
+#[tokio::test]
+async fn cve_2023_29020() {
+    let setup = in_memory();
+    let routes = Router::new()
+        .route("/token", get(async |token: CsrfToken| token.to_string()))
+        .route("/guarded", on_post(async |_: CsrfGuard| "done"));
+    let attacker = setup.client_with(setup.store.clone(), routes).await;
+    post(&attacker, "/set/a/1").await;
+    let planted = attacker.get("/token").await.text().to_owned();
+    let victim = attacker.clone();
+    let guarded = async |token: &str| {
+        let request = Request::post("/guarded").header("x-csrf-token", token);
+        let response = victim.send(request.body(Body::empty()).unwrap()).await;
+        response.status()
+    };
+    assert_eq!(guarded(&planted).await, StatusCode::OK);
+    post(&victim, "/login/alice").await;
+    assert_eq!(guarded(&planted).await, StatusCode::FORBIDDEN);
+    let own = victim.get("/token").await.text().to_owned();
+    assert_eq!(guarded(&own).await, StatusCode::OK);
 }
 
 /// aiohttp-session loads and then saves a session under whatever id the client brings.
@@ -87,26 +114,37 @@ async fn cve_2019_16782() {
     }
 }
 
-/// Spring Session logs ids.
+/// Spring Session logs the ids of those whose client carries them in a header.
 #[tokio::test]
 async fn cve_2023_20866() {
+    const HEADER: &str = "x-session";
     let (log, _guard) = Log::of_this_thread();
     let setup = in_memory();
+    let layer = setup.builder(setup.store.clone());
+    let layer = layer.id_header(HEADER).without_cookie();
+    let client = setup.client_of(layer.build().unwrap()).await;
+    let mut ids = Vec::new();
+    let mut brought = String::new();
+    for path in ["/set/a/1", "/login/alice", "/set/b/2", "/logout"] {
+        let request = Request::post(path).header(HEADER, &brought);
+        let response = client.send(request.body(Body::empty()).unwrap()).await;
+        if let Some(id) = response.header(HEADER).filter(|id| !id.is_empty()) {
+            brought = id.to_owned();
+            ids.push(brought.clone());
+        }
+    }
+    assert_eq!(ids.len(), 2);
+    // And of those in a cookie.
     let client = setup.client(setup.store.clone()).await;
-    post(&client, "/set/a/1").await;
-    let ids = [id(&client), {
-        post(&client, "/login/alice").await;
-        id(&client)
-    }];
-    shown(&client).await;
+    for path in ["/set/a/1", "/login/alice"] {
+        post(&client, path).await;
+        ids.push(id(&client));
+    }
     post(&client, "/logout").await;
     let lines = log.lines();
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.contains(&handle_of(&ids[0]).to_string()))
-    );
     for id in ids {
+        let handle = handle_of(&id).to_string();
+        assert!(lines.iter().any(|line| line.contains(&handle)));
         // The 22nd character is of both halves.
         assert!(!lines.iter().any(|line| line.contains(&id[22..])));
     }
@@ -163,7 +201,8 @@ async fn no_id_is_a_path() {
     let outside = setup.folder.as_ref().unwrap().path();
     std::fs::write(outside.join("passwd"), "root").unwrap();
     let before = files_below(outside);
-    let client = setup.client(setup.store.clone()).await;
+    let spy = setup.spy();
+    let client = setup.client(spy.clone()).await;
     let long = format!("{}passwd", "../".repeat(14));
     assert_eq!(long.len(), 48);
     for path in [
@@ -176,6 +215,8 @@ async fn no_id_is_a_path() {
         client.set_cookie(COOKIE, path);
         assert_eq!(shown(&client).await, "no session");
         post(&client, "/logout").await;
+        // What is no session's is not read, either, and then found to be none.
+        assert_eq!(spy.total(), 0, "{path}");
     }
     assert_eq!(files_below(outside), before);
     assert_eq!(std::fs::read(outside.join("passwd")).unwrap(), b"root");
@@ -205,7 +246,7 @@ async fn cve_2011_0698() {
     no_id_is_a_path().await;
 }
 
-/// Fiber falls back to a predictable id when the random source fails.
+/// Fiber makes an id of zeros when the random source fails.
 #[cfg(target_os = "linux")]
 #[test]
 fn cve_2025_66630() {

@@ -139,6 +139,7 @@ impl World {
                 data: open.state.data,
                 wishes: open.state.wishes,
                 carrier: open.state.carrier,
+                id_is_unsent: open.state.id_is_unsent,
                 generation: open.state.generation,
             },
         );
