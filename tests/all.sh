@@ -5,22 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-missing=()
-command -v cc >/dev/null || missing+=(build-essential)
-command -v chromium >/dev/null || missing+=(chromium)
-command -v chromedriver >/dev/null || missing+=(chromium-driver)
-command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
-command -v redis-server >/dev/null || missing+=(redis-server)
-PATH=$PATH:/usr/sbin command -v mariadbd >/dev/null || missing+=(mariadb-server)
-PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
-
-if ((${#missing[@]})); then
-    sudo=()
-    ((EUID == 0)) || sudo=(sudo)
-    echo "installing ${missing[*]}"
-    "${sudo[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}"
-fi
+tests/install_missing.sh cc=build-essential chromium=chromium chromedriver=chromium-driver initdb=postgresql \
+    redis-server=redis-server mariadbd=mariadb-server nginx=nginx-light
 
 # A suite whose browser or server is missing fails, instead of being left out.
 export CLOAKROOM_TEST_EVERYTHING=1

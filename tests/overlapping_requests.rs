@@ -32,6 +32,7 @@ on_every_store! {
     a_value_that_was_returned_before_the_save_is_as_it_was_and_the_saved_one_is_exact,
     a_save_in_the_middle_of_a_request_merges_as_well,
     changes_staged_while_a_save_is_under_way_are_saved_by_the_next_one,
+    an_update_staged_while_what_it_began_with_is_saved_adds_to_what_others_make_of_that,
     changes_that_no_longer_fit_on_top_of_others_are_an_error_and_leave_those,
     two_first_visits_at_once_make_a_session_each,
     ;
@@ -281,6 +282,38 @@ async fn changes_staged_while_a_save_is_under_way_are_saved_by_the_next_one(setu
     let response = client.post("/both").await.assert_status(StatusCode::OK);
     assert_eq!(response.text(), "nobody: again=2 b=2 n=12");
     assert_eq!(client.get("/show").await.text(), "nobody: again=2 b=2 n=12");
+}
+
+async fn an_update_staged_while_what_it_began_with_is_saved_adds_to_what_others_make_of_that(
+    setup: Setup,
+) {
+    let store = setup.pausing();
+    let pausing = store.clone();
+    let handler = async move |session: Session| -> Result<()> {
+        session.insert("n", 10)?;
+        let pause = pausing.pause_before(Operation::Update);
+        let meanwhile = async {
+            pause.reached().await;
+            session.update("n", |n: &mut u64| *n += 1).unwrap();
+            pause.release();
+        };
+        let (saved, ()) = tokio::join!(session.save(), meanwhile);
+        saved?;
+        Ok(())
+    };
+    let routes = Router::new().route("/reset", post(handler));
+    let client = setup.client_with(store.clone(), routes).await;
+    client.post("/add/n").await;
+    let save = store.pause_after(Operation::Update);
+    let resetting = tokio::spawn({
+        let window = client.new_window();
+        async move { window.post("/reset").await }
+    });
+    save.reached().await;
+    client.post("/add/n").await.assert_status(StatusCode::OK);
+    save.release();
+    resetting.await.unwrap().assert_status(StatusCode::OK);
+    assert_eq!(client.get("/show").await.text(), "nobody: n=12");
 }
 
 async fn changes_that_no_longer_fit_on_top_of_others_are_an_error_and_leave_those(setup: Setup) {

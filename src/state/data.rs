@@ -79,19 +79,60 @@ impl Deref for Value {
 
 /// What is staged for one key.
 #[derive(Clone)]
-enum Change {
-    Set(Arc<[u8]>),
+struct Change {
+    from: From,
+    /// The closures of `update` since then.
+    replays: Vec<Replay>,
+    /// What they come to; `None` if the key is removed.
+    value: Option<Arc<[u8]>>,
+}
+
+/// What the closures of a change begin with.
+#[derive(Clone)]
+enum From {
+    Loaded,
+    /// Nothing, whatever the store holds: this request has cleared the session.
+    Cleared,
+    /// Nothing, either: this request has removed the key.
     Removed,
-    /// The value now, and the closures that led to it from the loaded one.
-    Updated(Arc<[u8]>, Vec<Replay>),
+    /// What this request has set, whatever the store holds.
+    Set(Arc<[u8]>),
 }
 
 impl Change {
-    fn value(&self) -> Option<&Arc<[u8]>> {
-        match self {
-            Self::Set(value) | Self::Updated(value, _) => Some(value),
-            Self::Removed => None,
+    fn set(value: Arc<[u8]>) -> Self {
+        Self {
+            from: From::Set(value.clone()),
+            replays: Vec::new(),
+            value: Some(value),
         }
+    }
+
+    fn removed() -> Self {
+        Self {
+            from: From::Removed,
+            replays: Vec::new(),
+            value: None,
+        }
+    }
+
+    fn value(&self) -> Option<&Arc<[u8]>> {
+        self.value.as_ref()
+    }
+
+    /// Whether this is `earlier` with more closures, or none.
+    fn goes_on_from(&self, earlier: &Self) -> bool {
+        let same_start = match (&self.from, &earlier.from) {
+            (From::Loaded, From::Loaded)
+            | (From::Cleared, From::Cleared)
+            | (From::Removed, From::Removed) => true,
+            (From::Set(now), From::Set(then)) => Arc::ptr_eq(now, then),
+            _ => false,
+        };
+        let mut both = self.replays.iter().zip(&earlier.replays);
+        same_start
+            && self.replays.len() >= earlier.replays.len()
+            && both.all(|(now, then)| Arc::ptr_eq(now, then))
     }
 }
 
@@ -169,7 +210,7 @@ impl Data {
 
     /// Sets a key.
     pub(crate) fn set(&mut self, key: &str, value: Arc<[u8]>) -> Result<(), Error> {
-        self.stage(key, |_| Change::Set(value.clone()), Some(&value))
+        self.stage(key, |_| Change::set(value.clone()), Some(&value))
     }
 
     /// Sets a key to what a closure made of its present value, and keeps the closure.
@@ -180,15 +221,15 @@ impl Data {
         replay: Replay,
     ) -> Result<(), Error> {
         let cleared = self.changes.clears > 0;
-        let change = |before: Option<Change>| match before {
-            Some(Change::Updated(_, mut replays)) => {
-                replays.push(replay);
-                Change::Updated(value.clone(), replays)
-            }
-            // The value that the closure saw was set by this very request, whatever the store holds.
-            Some(Change::Set(_) | Change::Removed) => Change::Set(value.clone()),
-            None if cleared => Change::Set(value.clone()),
-            None => Change::Updated(value.clone(), vec![replay]),
+        let change = |before: Option<Change>| {
+            let mut change = before.unwrap_or(Change {
+                from: if cleared { From::Cleared } else { From::Loaded },
+                replays: Vec::new(),
+                value: None,
+            });
+            change.replays.push(replay);
+            change.value = Some(value.clone());
+            change
         };
         self.stage(key, change, Some(&value))
     }
@@ -196,7 +237,7 @@ impl Data {
     /// Removes a key; whether it was there.
     pub(crate) fn remove(&mut self, key: &str) -> bool {
         // Removing makes the session no larger, so that the limit cannot refuse it.
-        self.get(key).is_some() && self.stage(key, |_| Change::Removed, None).is_ok()
+        self.get(key).is_some() && self.stage(key, |_| Change::removed(), None).is_ok()
     }
 
     /// Removes every key, also such as an overlapping request adds before this change is saved.
@@ -229,18 +270,19 @@ impl Data {
             data.size = 0;
         }
         for (key, change) in &self.changes.entries {
-            match change {
-                Change::Set(value) => data.set(key, value.clone())?,
-                Change::Removed => {
-                    data.remove(key);
-                    // Kept even where the key is absent, so that it stays removed on the next rebase.
-                    data.changes.entries.insert(key.clone(), Change::Removed);
-                }
-                Change::Updated(_, replays) => {
-                    for replay in replays {
+            match (&change.from, &change.value) {
+                (From::Loaded, _) => {
+                    for replay in &change.replays {
                         let value = replay(data.get(key).as_deref())?;
                         data.update(key, value, replay.clone())?;
                     }
+                }
+                // What the closures saw was set or removed by this very request, whatever the store holds.
+                (_, Some(value)) => data.stage(key, |_| change.clone(), Some(value))?,
+                (_, None) => {
+                    data.remove(key);
+                    // Kept even where the key is absent, so that it stays removed on the next rebase.
+                    data.changes.entries.insert(key.clone(), change.clone());
                 }
             }
         }
@@ -270,24 +312,20 @@ impl Data {
         let cleared_since = self.changes.clears > saved.clears;
         self.changes.clears = self.changes.clears.saturating_sub(saved.clears);
         if !cleared_since {
-            self.changes.entries.retain(|key, change| {
-                let Some(saved) = saved.entries.get(key) else {
-                    return true;
-                };
-                match (change, saved) {
-                    (Change::Removed, Change::Removed) => false,
-                    (Change::Set(now), Change::Set(then)) => !Arc::ptr_eq(now, then),
-                    (Change::Updated(_, now), Change::Updated(_, then)) => {
-                        let both = now.iter().zip(then);
-                        let saved = both
-                            .take_while(|(now, then)| Arc::ptr_eq(now, then))
-                            .count();
-                        now.drain(..saved);
-                        !now.is_empty()
+            self.changes
+                .entries
+                .retain(|key, change| match saved.entries.get(key) {
+                    Some(saved) if change.goes_on_from(saved) => {
+                        change.replays.drain(..saved.replays.len());
+                        change.from = From::Loaded;
+                        !change.replays.is_empty()
+                    }
+                    None if matches!(change.from, From::Cleared) => {
+                        change.from = From::Loaded;
+                        true
                     }
                     _ => true,
-                }
-            });
+                });
         }
         let rebased = self.rebase(loaded.clone());
         // Without the changes that cannot be, it is still what is in the store that the next write is
@@ -555,6 +593,74 @@ mod tests {
         ours.advance(&saved, in_store).unwrap();
         assert_contents(&ours, &[]);
         assert!(ours.is_changed());
+    }
+
+    #[test]
+    fn updates_staged_during_a_save_of_what_they_began_with_are_applied_to_the_newest_value() {
+        let beginnings: [fn(&mut Data); 5] = [
+            |data| set(data, "n", "o"),
+            |data| assert!(data.remove("n")),
+            |data| data.clear(),
+            |data| {
+                data.clear();
+                append(data, "n", "o");
+            },
+            |data| {
+                set(data, "n", "");
+                append(data, "n", "o");
+            },
+        ];
+        for begin in beginnings {
+            let mut ours = data(&[("n", "x")]);
+            begin(&mut ours);
+            let saved = ours.changes().clone();
+            let mut payload = Vec::new();
+            ours.encode(&mut payload);
+            let in_store = Loaded::new(payload.into(), 0).unwrap();
+            append(&mut ours, "n", "+");
+            let seen = contents(&ours);
+            ours.advance(&saved, in_store).unwrap();
+            assert_eq!(contents(&ours), seen);
+            let merged = ours.rebase(loaded(&[("n", "theirs")])).unwrap();
+            assert_contents(&merged, &[("n", "theirs+")]);
+        }
+    }
+
+    #[test]
+    fn what_is_set_or_removed_anew_during_a_save_remains() {
+        let anew: [fn(&mut Data); 2] = [
+            |data| set(data, "n", ""),
+            |data| {
+                set(data, "n", "y");
+                assert!(data.remove("n"));
+            },
+        ];
+        let saves: [fn(&mut Data); 2] = [|_| {}, |data| append(data, "n", "o")];
+        for (change, save) in anew
+            .iter()
+            .flat_map(|&change| saves.map(|save| (change, save)))
+        {
+            let mut ours = data(&[("n", "x")]);
+            ours.clear();
+            save(&mut ours);
+            let saved = ours.changes().clone();
+            change(&mut ours);
+            append(&mut ours, "n", "+");
+            ours.advance(&saved, loaded(&[])).unwrap();
+            let merged = ours.rebase(loaded(&[("n", "theirs")])).unwrap();
+            assert_contents(&merged, &[("n", "+")]);
+        }
+    }
+
+    #[test]
+    fn an_update_that_is_staged_after_one_on_its_way_was_dropped_is_still_to_be_saved() {
+        let mut ours = data(&[("n", "x")]);
+        append(&mut ours, "n", "+");
+        let saved = ours.changes().clone();
+        ours.discard_changes();
+        append(&mut ours, "n", "*");
+        ours.advance(&saved, loaded(&[("n", "x+")])).unwrap();
+        assert_contents(&ours, &[("n", "x+*")]);
     }
 
     #[test]

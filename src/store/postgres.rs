@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgPool};
-use sqlx::{Postgres, Row};
 use time::OffsetDateTime;
 
 use self::failure::failed;
@@ -35,11 +35,17 @@ mod statements;
 /// ```
 ///
 /// A clone shares the pool. Every operation is one statement, which commits by itself, and one round trip;
-/// so none is half done when its future is dropped. Two are transactions: a login puts its session on the
-/// user's list in 5 round trips, 6 where there is a limit on the sessions of a user, and the ending of everyone
-/// marks that in 4. An operation that is dropped while its statements run goes on in a task for up to 5 seconds,
-/// so that its connection can be used again. Statements are prepared once for each connection, which takes one
-/// round trip more the first time.
+/// so none is half done when its future is dropped. These take more:
+///
+/// - An update or a touch of a session that another one changed meanwhile, or that has ended: a second statement
+///   looks which of these it is.
+/// - A login puts its session on the user's list in a transaction of 5 round trips, 6 where there is a limit on
+///   the sessions of a user.
+/// - The ending of everyone marks that in a transaction of 4.
+///
+/// An operation that is dropped while a statement or a transaction runs goes on with that in a task for up to 5
+/// seconds, so that its connection can be used again. Statements are prepared once for each connection, which
+/// takes one round trip more the first time.
 ///
 /// Nothing rests on the isolation level. Where the database's default is stricter than `READ COMMITTED`, a
 /// statement that met another one is rolled back, and run again; `READ COMMITTED` is faster, and what those
@@ -212,22 +218,47 @@ impl PostgresStore {
     }
 
     /// Runs an `update` or a `touch`.
+    ///
+    /// Not with the look at the row in the same statement: that would see what was there when the statement
+    /// began, and the UPDATE may have waited for another one meanwhile. To lock the row first, and to judge
+    /// what is locked, would be right in one statement, but writes each row twice.
     async fn change(
         &self,
         doing: &str,
+        handle: &Handle,
+        now: OffsetDateTime,
         statement: impl Fn() -> Statement<Postgres> + Send + Sync,
     ) -> Result<Outcome, StoreError> {
-        let rows = fetch(&self.pool, statement)
+        let result = execute(&self.pool, statement)
             .await
             .map_err(|error| failed(doing, error))?;
-        let Some(row) = rows.first() else {
-            return Ok(Outcome::Missing);
-        };
-        let flag = |column: usize| row.try_get(column).map_err(|error| failed(doing, error));
-        Ok(match (flag(0)?, flag(1)?) {
-            (true, true) => Outcome::Done,
-            (true, false) => Outcome::Conflict,
-            (false, _) => Outcome::Missing,
+        match result.rows_affected() {
+            0 => self.look(doing, handle, now).await,
+            _ => Ok(Outcome::Done),
+        }
+    }
+
+    /// What there is of a session that was not found by an `update` or a `touch`.
+    ///
+    /// The first statement had no effect, so what this one finds is true of the whole operation at the moment
+    /// when it looks: no live row is `Missing`, and a live row is `Conflict`, to which the caller answers by
+    /// loading it again.
+    async fn look(
+        &self,
+        doing: &str,
+        handle: &Handle,
+        now: OffsetDateTime,
+    ) -> Result<Outcome, StoreError> {
+        let live = fetch(&self.pool, || {
+            query(&self.statements.is_live)
+                .bind(handle.as_bytes())
+                .bind(to_unix_millis(now))
+        })
+        .await
+        .map_err(|error| failed(doing, error))?;
+        Ok(match live.as_slice() {
+            [] => Outcome::Missing,
+            _ => Outcome::Conflict,
         })
     }
 }
@@ -273,7 +304,7 @@ impl SessionStore for PostgresStore {
         expected: Version,
         now: OffsetDateTime,
     ) -> Result<Outcome, StoreError> {
-        self.change("update a session in PostgreSQL", || {
+        self.change("update a session in PostgreSQL", handle, now, || {
             query(&self.statements.update)
                 .bind(handle.as_bytes())
                 .bind(sql::version_bits(expected))
@@ -294,7 +325,7 @@ impl SessionStore for PostgresStore {
         expected: Version,
         now: OffsetDateTime,
     ) -> Result<Outcome, StoreError> {
-        self.change("touch a session in PostgreSQL", || {
+        self.change("touch a session in PostgreSQL", handle, now, || {
             query(&self.statements.touch)
                 .bind(handle.as_bytes())
                 .bind(sql::version_bits(expected))

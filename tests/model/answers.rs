@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use cloakroom::store::Handle;
 use http::StatusCode;
 
+use crate::browser::Carrier;
 use crate::gate::Who;
-use crate::history::SessionNumber;
-use crate::program::Limit;
-use crate::reference::{Brought, Doing, Reference, SentId};
+use crate::history::VersionNumber;
+use crate::program::{Limit, User};
+use crate::reference::{Doing, Reference, SentId};
 use crate::support_id::handle_of;
 
 /// What a response says about the session's cookie.
@@ -20,17 +21,25 @@ pub(crate) enum SetCookie {
 
 impl Reference {
     /// A response is on its way.
-    pub(crate) fn responds(&mut self, who: Who, status: StatusCode, cookies: &[SetCookie]) {
-        if cookies.len() > 1 {
-            self.violated(format!("the response to party {who} sets the cookie twice"));
+    pub(crate) fn responds(&mut self, who: Who, status: StatusCode, told: &[(Carrier, SetCookie)]) {
+        if told.len() > 1 {
+            self.violated(format!("the response to party {who} tells of two ids"));
         }
-        for cookie in cookies {
+        for (carrier, cookie) in told {
+            if *carrier != self.parties[who].brought.carrier {
+                self.violated(format!("party {who} is told of its id by a {carrier:?}"));
+            }
             if let SetCookie::To(value) = cookie {
                 self.sends(who, value);
             }
         }
         let party = &self.parties[who];
-        let acknowledged = party.doing == Doing::Commit && status == StatusCode::OK;
+        if party.doing == Doing::Commit && status != StatusCode::OK && !party.call_failed {
+            self.violated(format!(
+                "party {who} is answered {status}, and its store works"
+            ));
+        }
+        let acknowledged = self.parties[who].doing == Doing::Commit && status == StatusCode::OK;
         if acknowledged
             && self.has_something_to_write(who)
             && !self.wrote_now(who)
@@ -40,15 +49,18 @@ impl Reference {
                 "the changes of party {who} are lost, and its client was told that all is well"
             ));
         }
+        if acknowledged && self.wrote_now(who) && self.has_something_to_write(who) {
+            self.acknowledged(who);
+        }
         self.parties[who].doing = Doing::Over;
     }
 
     fn sends(&mut self, who: Who, value: &str) {
         let party = &self.parties[who];
         if let Some(id) = self.ids.iter().position(|id| id.value == value) {
-            if party.brought != Brought::Id(id) {
+            if !party.brought.ids.contains(&id) {
                 self.violated(format!("party {who} was sent an id that another was sent"));
-            } else if party.own_id_is_dead {
+            } else if party.dead_ids.contains(&id) {
                 self.violated(format!(
                     "party {who} was sent its old id again, which was dead by then"
                 ));
@@ -76,30 +88,30 @@ impl Reference {
     }
 
     /// Whether an end, an expiry or a renewal by others came in between, so that changes are dropped.
-    fn may_have_been_lost(&self, who: Who) -> bool {
+    pub(crate) fn may_have_been_lost(&self, who: Who) -> bool {
         let party = &self.parties[who];
-        let brought = match party.brought {
-            Brought::Id(id) => Some(self.history.versions[self.ids[id].version].session),
-            _ => None,
-        };
-        party
-            .had
-            .iter()
-            .copied()
-            .chain(brought)
-            .any(|session| self.may_be_closed_to(who, session))
+        let had = party.had.iter();
+        party.came_late || had.copied().any(|had| self.may_be_closed_to(who, had))
     }
 
-    fn may_be_closed_to(&self, who: Who, session: SessionNumber) -> bool {
+    /// Whether the session that a party had in this version may have become closed to it.
+    fn may_be_closed_to(&self, who: Who, had: VersionNumber) -> bool {
+        let session = self.history.versions[had].session;
         let known = &self.history.sessions[session];
-        let expired = known
-            .tip
-            .is_some_and(|tip| self.now() >= self.earliest_end_since(tip));
-        let renewed = self.history.versions.iter().any(|version| {
-            let by_others = version.session == session && version.writer != who;
-            by_others && version.parent.is_some() && (version.privileged || version.may_issue)
+        // What a late write extended was dead to whoever looked before that.
+        let began_at = self.parties[who].began_at;
+        let expired = known.tip.is_some() && !self.has_lived(session, began_at, self.now());
+        let retired = self.history.attempts_after(had).any(|later| {
+            let version = &self.history.versions[later];
+            // Its own login or renewal, too, if it was never told that this took effect.
+            let is_known = self.parties[who].had.contains(&later);
+            version.privileged && !is_known
         });
-        known.may_have_ended || expired || renewed
+        let ids = self.parties[who].brought.ids.iter();
+        let mut own =
+            ids.filter(|id| self.history.versions[self.ids[**id].version].session == session);
+        let superseded = own.any(|id| self.may_be_superseded(self.ids[*id].version));
+        known.may_have_ended || expired || retired || superseded
     }
 
     /// Where the user of this party is logged in, by what the party was told.
@@ -112,17 +124,23 @@ impl Reference {
             return;
         };
         for handle in handles {
-            let is_theirs = self.history.versions.iter().any(|version| {
-                self.history.sessions[version.session].handle == *handle
-                    && version
-                        .logged_in
-                        .is_some_and(|logged_in| logged_in.user == user)
-            });
-            if !is_theirs {
-                self.violated(format!("party {who} sees a session of another user"));
-            }
+            self.must_be_theirs(user, handle);
         }
         self.parties[who].doing = Doing::Nothing;
+    }
+
+    fn must_be_theirs(&mut self, user: User, handle: &Handle) {
+        let is_theirs = self.history.versions.iter().any(|version| {
+            self.history.sessions[version.session].handle == *handle
+                && version
+                    .logged_in
+                    .is_some_and(|logged_in| logged_in.user == user)
+        });
+        if !is_theirs {
+            self.violated(format!(
+                "on the list of user {user} is a session of another"
+            ));
+        }
     }
 
     /// When to look at which id: right before its session may expire, and when it must have.
@@ -144,12 +162,25 @@ impl Reference {
     }
 
     /// Everybody has come to the end, and these parties have looked at what each id opens.
-    pub(crate) fn ends(&mut self, probes: &[Who]) {
+    pub(crate) fn ends(&mut self, probes: &[Who], listed: &[Vec<Handle>]) {
+        let logged_in: BTreeSet<_> = probes.iter().filter_map(|&who| self.user_of(who)).collect();
+        for &(user, session) in &logged_in {
+            let handle = self.history.sessions[session].handle;
+            if !listed[usize::from(user)].contains(&handle) {
+                self.violated(format!(
+                    "session {session} of user {user} is alive, and on no list"
+                ));
+            }
+        }
+        for (user, handles) in (0..).zip(listed) {
+            for handle in handles {
+                self.must_be_theirs(user, handle);
+            }
+        }
         let most = match self.rules.limit {
             Limit::None => return,
             Limit::EndOldest(most) | Limit::RefuseLogin(most) => most,
         };
-        let logged_in: BTreeSet<_> = probes.iter().filter_map(|&who| self.user_of(who)).collect();
         for user in 0..2 {
             let sessions = logged_in.iter().filter(|(of, _)| *of == user).count();
             if sessions > most {

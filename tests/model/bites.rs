@@ -4,6 +4,8 @@
 //! longer, up to the number of programs that the memory store is tested with. For faults that show so seldom
 //! that this takes too long, there is a program.
 
+use std::cell::RefCell;
+
 use crate::faults::Fault::{self, *};
 use crate::places::Place;
 use crate::program::{
@@ -29,6 +31,9 @@ found! {
     a_load_from_a_cache_of_the_node: LoadIsCached, 0;
     a_link_that_ignores_marks: LinkIgnoresMarks, 0;
     a_link_that_does_nothing: LinkDoesNothing, 0;
+    a_mark_that_does_nothing: MarkDoesNothing, 0;
+    an_ending_of_everyone_that_does_nothing: DeleteLinkedDoesNothing, 0;
+    an_unconfirmed_write_taken_for_done: UnconfirmedIsDone, 0;
 }
 
 fn is_found(fault: Fault, seed: u64) {
@@ -39,7 +44,9 @@ fn is_found(fault: Fault, seed: u64) {
         seed: Some(seed),
         shrinks: 0,
     };
-    let found = search.run().expect("a store with this fault passes");
+    let found = search
+        .run(&RefCell::default())
+        .expect("a store with this fault passes");
     println!(
         "{fault:?}, by program {}: {}",
         found.programs, found.violation

@@ -8,22 +8,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cloakroom::events::{Event, EventKind};
-use cloakroom::store::SessionLimit;
+use cloakroom::store::{Handle, SessionLimit};
 use cloakroom::testing::ManualClock;
 use cloakroom::{SessionLayer, SessionStore};
-use http::{Request, Response, header};
+use http::{Request, Response};
 use tokio::task::{JoinHandle, yield_now};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::browser::Browsers;
+use crate::browser::{Browsers, Carrier, HEADER};
 use crate::faults::{Fault, Faults};
 use crate::gate::{Board, Gate, Who};
 use crate::handler::{Handler, PlannedPanic, session_of};
 use crate::program::{
-    Cookie, End, Fate, Limit, Move, Operation, Program, Rules, Step, Steps, Time,
+    Carriers, Cookie, End, Fate, Limit, Move, Operation, Program, Rules, Step, Steps, Time,
 };
 use crate::reference::{Brought, Doing, Reference, TIMEOUTS};
 use crate::store_calls::{RENEWED_AFTER, user_name};
+use crate::tally::Tally;
 use crate::watch::Watch;
 
 /// Longer than a commit ever pauses before it tries again.
@@ -37,6 +38,7 @@ pub(crate) struct Run {
     pub(crate) violation: Option<String>,
     /// What happened, if that was asked for.
     pub(crate) trace: Vec<String>,
+    pub(crate) tally: Tally,
 }
 
 /// Runs a program on a store that is empty, with a fault, if any.
@@ -65,9 +67,12 @@ pub(crate) async fn run(
         }
     }
     driver.finish_all().await;
+    // What follows happens to every program.
+    let tally = std::mem::take(&mut driver.tell().tally);
     if driver.violation().is_none() {
         driver.probe().await;
     }
+    driver.tell().tally = tally;
     let violation = driver.violation();
     driver.over(violation)
 }
@@ -97,9 +102,19 @@ impl Driver {
             Move::Send(browser, cookie, steps, end) => {
                 self.send(*browser, *cookie, steps.clone(), *end);
             }
+            Move::SendAndLoad(browser, cookie, steps, end) => {
+                let who = self.send(*browser, *cookie, steps.clone(), *end);
+                self.settle().await;
+                self.go_on_for(who, 2).await;
+            }
             Move::Go(which, fate) => {
                 if let Some(who) = pick(&self.board.waiting(), *which) {
                     self.release(who, *fate);
+                }
+            }
+            Move::GoOnFor(which, steps) => {
+                if let Some(who) = pick(&self.board.waiting(), *which) {
+                    self.go_on_for(who, usize::from(*steps)).await;
                 }
             }
             Move::Finish(which) => {
@@ -108,7 +123,11 @@ impl Driver {
                 }
             }
             Move::HangUp(which) => self.hang_up(*which),
-            Move::Deliver(which) => self.browsers.deliver(*which),
+            Move::Deliver(which) => {
+                if self.browsers.deliver(*which) {
+                    self.tell().tally.count("a response overtakes another");
+                }
+            }
             Move::Pass(time) => self.clock.advance(time.duration()),
             Move::Sweep => self.sweep(),
             Move::Operate(operation) => self.operate(*operation),
@@ -119,12 +138,14 @@ impl Driver {
     }
 
     fn send(&mut self, browser: u8, cookie: Cookie, steps: Steps, end: End) -> Who {
-        let (value, brought) = self.browsers.cookie(browser, cookie, &self.tell());
+        let (headers, brought) = self.browsers.request(browser, cookie, &self.tell());
+        self.note(|| format!("  it brings {brought:?}"));
         let who = self.tell().begin(brought, Doing::Extract);
-        self.note(|| format!("  party {who} brings {brought:?}"));
+        self.note(|| format!("  as party {who}"));
         let mut handler = Some(Handler {
             who,
             reference: self.reference.clone(),
+            board: self.board.clone(),
             steps,
             end,
         });
@@ -133,11 +154,7 @@ impl Driver {
             async move { Ok::<_, std::convert::Infallible>(handler.handle(request).await) }
         }));
         let mut request = Request::new(());
-        if let Some(value) = value {
-            let line = format!("{}={value}", crate::support_id::COOKIE);
-            let line = line.parse().expect("ids are ASCII");
-            request.headers_mut().insert(header::COOKIE, line);
-        }
+        *request.headers_mut() = headers;
         let task = tokio::spawn(async move {
             match service.oneshot(request).await {
                 Ok(response) => response,
@@ -156,8 +173,10 @@ impl Driver {
             .retry_for(PATIENCE)
             .store_timeout(PATIENCE)
             .on_event(move |event: &Event<'_>| {
+                let mut reference = reference.lock().unwrap();
+                reference.tally.count(format!("{:?}", event.kind()));
                 if event.kind() == EventKind::WritePanicked {
-                    reference.lock().unwrap().violated("a write panicked");
+                    reference.violated("a write panicked");
                 }
             });
         let builder = match self.rules.touch_every_read {
@@ -167,6 +186,15 @@ impl Driver {
         let builder = match self.rules.renew_ids {
             true => builder.renew_ids_every(Duration::from_millis(RENEWED_AFTER.unsigned_abs())),
             false => builder,
+        };
+        let builder = match self.rules.end_on_copied_id {
+            true => builder.end_session_on_copied_id(),
+            false => builder,
+        };
+        let builder = match self.rules.carriers {
+            Carriers::HostCookie => builder,
+            Carriers::PlainCookie => builder.insecure_for_development(),
+            Carriers::CookieAndHeader => builder.id_header(HEADER.as_str()),
         };
         let builder = match self.rules.limit {
             Limit::EndOldest(most) if self.has_index() => {
@@ -191,6 +219,7 @@ impl Driver {
             who,
             board: self.board.clone(),
             store: self.store.clone(),
+            reference: self.reference.clone(),
         };
         Watch {
             who,
@@ -210,17 +239,21 @@ impl Driver {
         };
         self.note(|| format!("  party {who} hangs up"));
         if let Some(Open::Request(_, task)) = self.open.remove(&who) {
+            self.tell().tally.count("a client hangs up");
             task.abort();
             self.tell().hung_up(who);
         }
     }
 
     fn sweep(&mut self) {
-        let who = self.tell().begin(Brought::Nothing, Doing::Sweep);
+        let who = self.tell().begin(Brought::nothing(), Doing::Sweep);
         let store = self.store_for(who);
         let now = cloakroom::clock::Clock::now(&self.clock);
+        let reference = self.reference.clone();
         let task = tokio::spawn(async move {
-            let _failed = store.delete_expired(now, 100).await;
+            if let Ok(1..) = store.delete_expired(now, 100).await {
+                reference.lock().unwrap().tally.count("a sweep removes");
+            }
         });
         self.open.insert(who, Open::Other(task));
     }
@@ -228,11 +261,11 @@ impl Driver {
     fn operate(&mut self, operation: Operation) {
         let who = self
             .tell()
-            .begin(Brought::Nothing, Doing::Operate(operation));
+            .begin(Brought::nothing(), Doing::Operate(operation));
         let sessions = self.layer(who).sessions();
         let reference = self.reference.clone();
         let target = match operation {
-            Operation::End(which) | Operation::EndOfUser(_, which) => {
+            Operation::End(which) | Operation::EndOfUser(_, which) | Operation::IsAlive(which) => {
                 let target = session_of(&self.tell(), which);
                 if target.is_none() {
                     return;
@@ -244,6 +277,7 @@ impl Driver {
         let task = tokio::spawn(async move {
             let ended = match (operation, &target) {
                 (Operation::End(_), Some((_, handle))) => sessions.end(handle).await,
+                (Operation::IsAlive(_), Some((_, handle))) => sessions.is_alive(handle).await,
                 (Operation::EndOfUser(user, _), Some((_, handle))) => {
                     sessions.end_of_user(user_name(user), handle).await
                 }
@@ -255,10 +289,9 @@ impl Driver {
             };
             if let Ok(ended) = ended {
                 let target = target.map(|(number, _)| number);
-                reference
-                    .lock()
-                    .unwrap()
-                    .operated(who, operation, target, ended);
+                let mut reference = reference.lock().unwrap();
+                reference.tally.count(operation.name(ended));
+                reference.operated(who, operation, target, ended);
             }
         });
         self.open.insert(who, Open::Other(task));
@@ -270,15 +303,21 @@ impl Driver {
     }
 
     async fn finish(&mut self, who: Who) {
-        for _ in 0..MOST_STEPS {
+        self.go_on_for(who, MOST_STEPS).await;
+        if self.board.waiting().contains(&who) {
+            self.tell()
+                .violated(format!("party {who} does not come to the end"));
+        }
+    }
+
+    async fn go_on_for(&mut self, who: Who, steps: usize) {
+        for _ in 0..steps {
             if !self.board.waiting().contains(&who) {
                 return;
             }
             self.release(who, Fate::GoOn);
             self.settle().await;
         }
-        self.tell()
-            .violated(format!("party {who} does not come to the end"));
     }
 
     async fn finish_all(&mut self) {
@@ -305,7 +344,8 @@ impl Driver {
             probes.push(self.look_at(id).await);
         }
         if self.has_index() {
-            self.tell().ends(&probes);
+            let listed = [self.list(0).await, self.list(1).await];
+            self.tell().ends(&probes, &listed);
         }
         let moments = self.tell().moments();
         for (at, id) in moments {
@@ -316,12 +356,40 @@ impl Driver {
         }
     }
 
+    /// Where a user is logged in, as an operator is told.
+    async fn list(&mut self, user: u8) -> Vec<Handle> {
+        let who = self.tell().begin(Brought::nothing(), Doing::List);
+        let sessions = self.layer(who).sessions();
+        let listed = Arc::new(Mutex::new(Vec::new()));
+        let task = {
+            let listed = listed.clone();
+            tokio::spawn(async move {
+                let list = sessions.list(user_name(user)).await;
+                let list = list.expect("the store works");
+                *listed.lock().unwrap() = list.iter().map(|one| *one.handle()).collect();
+            })
+        };
+        self.open.insert(who, Open::Other(task));
+        self.settle().await;
+        self.finish(who).await;
+        std::mem::take(&mut *listed.lock().unwrap())
+    }
+
     async fn look_at(&mut self, id: usize) -> Who {
         let back = self.tell().ids.len() - 1 - id;
         let back = u8::try_from(back).unwrap_or(u8::MAX);
         self.note(|| format!("id {id} is looked at"));
-        let steps = Steps(vec![Step::DoNotExtend]);
-        let who = self.send(0, Cookie::Stolen(back), steps, End::ServerError);
+        let steps = Steps(vec![Step::DoNotExtend], Vec::new());
+        let session = {
+            let reference = self.tell();
+            reference.history.versions[reference.ids[id].version].session
+        };
+        // By the carrier that it was sent in.
+        let browser = match self.tell().history.sessions[session].carrier {
+            Carrier::Cookie => 0,
+            Carrier::Header => 2,
+        };
+        let who = self.send(browser, Cookie::Stolen(back), steps, End::ServerError);
         self.settle().await;
         self.finish(who).await;
         who
@@ -370,7 +438,7 @@ impl Driver {
     }
 
     fn answered(&mut self, who: Who, browser: u8, response: &Response<String>) {
-        let cookies = Browsers::cookies_of(response);
+        let cookies = Browsers::ids_told(response, &self.rules);
         let status = response.status();
         self.note(|| {
             format!(
@@ -379,7 +447,7 @@ impl Driver {
             )
         });
         self.tell().responds(who, status, &cookies);
-        if let Some(cookie) = cookies.first() {
+        if let Some((_, cookie)) = cookies.first() {
             self.browsers.is_on_its_way(browser, cookie.clone());
         }
     }
@@ -399,8 +467,10 @@ impl Driver {
     }
 
     fn over(self, violation: Option<String>) -> Run {
+        let tally = std::mem::take(&mut self.tell().tally);
         Run {
             violation,
+            tally,
             trace: self.trace.unwrap_or_default(),
         }
     }
@@ -411,6 +481,21 @@ fn pick(from: &[Who], which: u8) -> Option<Who> {
     from.dedup();
     let index = usize::from(which).checked_rem(from.len())?;
     Some(from[index])
+}
+
+impl Operation {
+    /// What is counted of it, and of whether it found anything.
+    fn name(self, found: bool) -> &'static str {
+        match (self, found) {
+            (Self::End(_), true) => "an operator ends one",
+            (Self::EndOfUser(..), true) => "an operator ends one of a user",
+            (Self::EndAll(_), true) => "an operator ends all of a user",
+            (Self::EndEveryone, true) => "an operator ends everyone's",
+            (Self::IsAlive(_), true) => "an operator sees one alive",
+            (Self::IsAlive(_), false) => "an operator sees one dead",
+            _ => "an operator finds nothing to end",
+        }
+    }
 }
 
 impl Time {

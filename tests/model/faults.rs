@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use cloakroom::SessionStore;
 use cloakroom::store::{
     DeletedSessions, Handle, Link, Linked, LinkedSession, OffsetDateTime, Outcome, Position,
-    Record, SWEEP_GRACE, StoreError, UserIndex, Version, Whose, async_trait,
+    Record, SWEEP_GRACE, StoreError, StoreErrorKind, UserIndex, Version, Whose, async_trait,
 };
 
 use crate::gate::Gate;
@@ -46,6 +46,12 @@ pub(crate) enum Fault {
     LinkLooksFirst,
     /// Forgets the list of a user's sessions.
     LinkDoesNothing,
+    /// Forgets that sessions were ended: a login that began before comes through.
+    MarkDoesNothing,
+    /// Ends the sessions of everyone by forgetting where they are.
+    DeleteLinkedDoesNothing,
+    /// Says that it is done where too few replicas have confirmed it.
+    UnconfirmedIsDone,
 }
 
 use Fault::*;
@@ -158,6 +164,13 @@ impl Faulty {
     }
 }
 
+fn done_anyhow<T>(answer: Result<T, StoreError>, done: T) -> Result<T, StoreError> {
+    match answer {
+        Err(error) if error.kind() == StoreErrorKind::Unconfirmed => Ok(done),
+        answer => answer,
+    }
+}
+
 impl std::fmt::Debug for Faulty {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Faulty").field(&self.fault).finish()
@@ -247,6 +260,10 @@ impl SessionStore for Faulty {
                 self.tried.lock().unwrap().remove(&tried);
                 Ok(outcome)
             }
+            UnconfirmedIsDone => done_anyhow(
+                self.gate.update(handle, record, expected, now).await,
+                Outcome::Done,
+            ),
             _ => self.gate.update(handle, record, expected, now).await,
         }
     }
@@ -301,6 +318,7 @@ impl SessionStore for Faulty {
                 }
                 self.gate.delete(handle).await
             }
+            UnconfirmedIsDone => done_anyhow(self.gate.delete(handle).await, true),
             _ => self.gate.delete(handle).await,
         }
     }
@@ -392,6 +410,9 @@ impl UserIndex for Faulty {
     }
 
     async fn mark(&self, whose: Whose<'_>, at: OffsetDateTime) -> Result<(), StoreError> {
+        if self.fault == MarkDoesNothing {
+            return Ok(());
+        }
         self.gate.mark(whose, at).await
     }
 
@@ -400,6 +421,12 @@ impl UserIndex for Faulty {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<DeletedSessions, StoreError> {
+        if self.fault == DeleteLinkedDoesNothing {
+            return Ok(DeletedSessions {
+                deleted: 0,
+                next: None,
+            });
+        }
         self.gate.delete_linked(after, limit).await
     }
 }

@@ -13,9 +13,12 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
 use crate::program::Fate;
+use crate::reference::Reference;
 
 /// A call that takes effect later than its caller knows of waits as a party of its own.
 const LATE: Who = 1_000;
+/// So does the second task of a request, between its steps.
+pub(crate) const SECOND: Who = 1_000_000;
 
 /// Who calls the store: a request, an operator or a sweep, by the number in which they began.
 pub(crate) type Who = usize;
@@ -66,6 +69,11 @@ impl Board {
         self.inside.load(Ordering::Relaxed) > 0
     }
 
+    /// Waits until the program says that a task of a request goes on.
+    pub(crate) async fn turn(&self, who: Who) {
+        self.wait(who, "the next step".to_owned()).await;
+    }
+
     async fn wait(&self, who: Who, what: String) -> (Fate, Option<Inside>) {
         let (release, released) = oneshot::channel();
         self.waiting.lock().unwrap().push(Waiting {
@@ -101,26 +109,44 @@ pub(crate) struct Gate {
     pub(crate) who: Who,
     pub(crate) board: Board,
     pub(crate) store: Arc<dyn SessionStore>,
+    pub(crate) reference: Arc<Mutex<Reference>>,
 }
+
+/// Which answers of a call replicas have to confirm, where the master's word is not enough.
+type Confirmed<T> = Option<fn(&T) -> bool>;
 
 impl Gate {
     async fn pass<T: Send + 'static>(
         &self,
         operation: &'static str,
+        confirmed: Confirmed<T>,
         effect: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (fate, inside) = self
             .board
             .wait(self.who, format!("{operation}, before"))
             .await;
-        match fate {
-            Fate::GoOn => {}
-            Fate::Fail => return Err(failure("before")),
-            Fate::FailAndTakeEffectLater => {
+        match (fate, confirmed) {
+            (Fate::GoOn, _) => {}
+            (Fate::Unconfirmed, Some(needs_it)) => {
+                let answer = effect.await;
+                return self.unconfirmed(operation, answer, needs_it);
+            }
+            (Fate::Fail | Fate::Unconfirmed, _) => {
+                self.tell(|reference| reference.call_failed(self.who, "fails before its effect"));
+                return Err(failure("before"));
+            }
+            (Fate::FailAndTakeEffectLater, _) => {
+                self.tell(|reference| {
+                    reference.call_failed(self.who, "fails, and is to take effect later")
+                });
                 let (board, who) = (self.board.clone(), LATE + self.who);
+                let reference = self.reference.clone();
                 tokio::spawn(async move {
                     let (_, inside) = board.wait(who, format!("{operation}, late")).await;
-                    let _nobody_waits_for_it = effect.await;
+                    if effect.await.is_ok() {
+                        reference.lock().unwrap().tally.count("takes effect late");
+                    }
                     drop(inside);
                 });
                 return Err(StoreError::timed_out("the model's store was too slow"));
@@ -134,20 +160,50 @@ impl Gate {
             .await
             .0
         {
-            Fate::GoOn => answer,
-            Fate::Fail | Fate::FailAndTakeEffectLater => Err(failure("after")),
+            Fate::GoOn => {
+                if answer.is_ok() {
+                    self.tell(|reference| reference.call_succeeded(self.who, operation));
+                }
+                answer
+            }
+            Fate::Unconfirmed if let Some(needs_it) = confirmed => {
+                self.unconfirmed(operation, answer, needs_it)
+            }
+            Fate::Fail | Fate::FailAndTakeEffectLater | Fate::Unconfirmed => {
+                self.tell(|reference| reference.call_failed(self.who, "fails after its effect"));
+                Err(failure("after"))
+            }
         }
+    }
+
+    fn unconfirmed<T>(
+        &self,
+        operation: &'static str,
+        answer: Result<T, StoreError>,
+        needs_it: fn(&T) -> bool,
+    ) -> Result<T, StoreError> {
+        if !answer.as_ref().is_ok_and(needs_it) {
+            return answer;
+        }
+        self.tell(|reference| reference.call_is_unconfirmed(self.who, operation));
+        Err(StoreError::unconfirmed("0 of the model's replicas"))
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Reference)) {
+        what(&mut self.reference.lock().unwrap());
     }
 
     async fn pass_to_index<T: Send + 'static, F>(
         &self,
         operation: &'static str,
+        confirmed: Confirmed<T>,
         effect: impl FnOnce(Arc<dyn SessionStore>) -> F,
     ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        self.pass(operation, effect(self.store.clone())).await
+        self.pass(operation, confirmed, effect(self.store.clone()))
+            .await
     }
 }
 
@@ -170,12 +226,12 @@ impl SessionStore for Gate {
     async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
         let (store, handle, record) = (self.store.clone(), *handle, record.clone());
         let effect = async move { store.create(&handle, &record).await };
-        self.pass("create", effect).await
+        self.pass("create", Some(|()| true), effect).await
     }
 
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
         let (store, handle) = (self.store.clone(), *handle);
-        self.pass("load", async move { store.load(&handle).await })
+        self.pass("load", None, async move { store.load(&handle).await })
             .await
     }
 
@@ -188,7 +244,8 @@ impl SessionStore for Gate {
     ) -> Result<Outcome, StoreError> {
         let (store, handle, record) = (self.store.clone(), *handle, record.clone());
         let effect = async move { store.update(&handle, &record, expected, now).await };
-        self.pass("update", effect).await
+        let is_done = |outcome: &Outcome| *outcome == Outcome::Done;
+        self.pass("update", Some(is_done), effect).await
     }
 
     async fn touch(
@@ -200,19 +257,19 @@ impl SessionStore for Gate {
     ) -> Result<Outcome, StoreError> {
         let (store, handle) = (self.store.clone(), *handle);
         let effect = async move { store.touch(&handle, expires_at, expected, now).await };
-        self.pass("touch", effect).await
+        self.pass("touch", None, effect).await
     }
 
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
         let (store, handle) = (self.store.clone(), *handle);
-        self.pass("delete", async move { store.delete(&handle).await })
-            .await
+        let effect = async move { store.delete(&handle).await };
+        self.pass("delete", Some(|_| true), effect).await
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         let store = self.store.clone();
         let effect = async move { store.delete_expired(now, limit).await };
-        self.pass("delete_expired", effect).await
+        self.pass("delete_expired", None, effect).await
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {
@@ -232,7 +289,8 @@ impl UserIndex for Gate {
         let effect = |store: Arc<dyn SessionStore>| async move {
             index(&*store).link(&user_id, &handle, &link).await
         };
-        self.pass_to_index("link", effect).await
+        let is_done = |linked: &Linked| matches!(linked, Linked::Done(_));
+        self.pass_to_index("link", Some(is_done), effect).await
     }
 
     async fn extend(
@@ -245,7 +303,7 @@ impl UserIndex for Gate {
         let effect = |store: Arc<dyn SessionStore>| async move {
             index(&*store).extend(&user_id, &handle, expires_at).await
         };
-        self.pass_to_index("extend", effect).await
+        self.pass_to_index("extend", Some(|()| true), effect).await
     }
 
     async fn unlink(&self, user_id: &str, handle: &Handle) -> Result<(), StoreError> {
@@ -253,7 +311,7 @@ impl UserIndex for Gate {
         let effect = |store: Arc<dyn SessionStore>| async move {
             index(&*store).unlink(&user_id, &handle).await
         };
-        self.pass_to_index("unlink", effect).await
+        self.pass_to_index("unlink", None, effect).await
     }
 
     async fn list(
@@ -264,7 +322,7 @@ impl UserIndex for Gate {
         let user_id = user_id.to_owned();
         let effect =
             |store: Arc<dyn SessionStore>| async move { index(&*store).list(&user_id, now).await };
-        self.pass_to_index("list", effect).await
+        self.pass_to_index("list", None, effect).await
     }
 
     async fn mark(&self, whose: Whose<'_>, at: OffsetDateTime) -> Result<(), StoreError> {
@@ -276,7 +334,7 @@ impl UserIndex for Gate {
             let whose = user_id.as_deref().map_or(Whose::Everyone, Whose::User);
             index(&*store).mark(whose, at).await
         };
-        self.pass_to_index("mark", effect).await
+        self.pass_to_index("mark", Some(|()| true), effect).await
     }
 
     async fn delete_linked(
@@ -288,6 +346,7 @@ impl UserIndex for Gate {
         let effect = |store: Arc<dyn SessionStore>| async move {
             index(&*store).delete_linked(after.as_ref(), limit).await
         };
-        self.pass_to_index("delete_linked", effect).await
+        self.pass_to_index("delete_linked", Some(|_| true), effect)
+            .await
     }
 }

@@ -2,16 +2,18 @@
 //! it sees.
 
 use std::collections::BTreeMap;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use cloakroom::store::Handle;
 use cloakroom::{Error, ErrorKind, Login, Session};
-use http::{Request, Response, StatusCode};
+use http::{Extensions, Request, Response, StatusCode};
 
-use crate::gate::Who;
+use crate::gate::{Board, SECOND, Who};
 use crate::history::{Change, LoggedIn, SessionNumber};
 use crate::program::{End, How, Lasting, Step, Steps, User};
-use crate::reference::{Doing, Reference, Seen};
+use crate::reference::{Doing, Reference, Seen, Task};
 use crate::store_calls::user_name;
 
 /// What the handler panics with.
@@ -20,6 +22,7 @@ pub(crate) struct PlannedPanic;
 pub(crate) struct Handler {
     pub(crate) who: Who,
     pub(crate) reference: Arc<Mutex<Reference>>,
+    pub(crate) board: Board,
     pub(crate) steps: Steps,
     pub(crate) end: End,
 }
@@ -40,6 +43,7 @@ impl Handler {
                 End::Ok => StatusCode::OK,
                 End::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
                 End::Panic => {
+                    self.drops("a panic drops changes");
                     self.does(Doing::Over);
                     // Not by `panic!`, whose message would be printed thousands of times.
                     std::panic::resume_unwind(Box::new(PlannedPanic));
@@ -49,7 +53,10 @@ impl Handler {
         };
         self.does(match status {
             StatusCode::OK => Doing::Commit,
-            _ => Doing::Over,
+            _ => {
+                self.drops("a 5xx drops changes");
+                Doing::Over
+            }
         });
         let mut response = Response::new(String::new());
         *response.status_mut() = status;
@@ -57,18 +64,78 @@ impl Handler {
     }
 
     async fn run(&self, request: Request<()>) -> Result<(), GivenUp> {
-        let session = Session::load(request.extensions()).await?;
+        let extensions = request.extensions();
+        if self.steps.1.is_empty() {
+            return self.task(extensions, Task::First).await;
+        }
+        self.tell(|reference| reference.tally.count("two tasks"));
+        let first = pin!(self.task(extensions, Task::First));
+        let second = pin!(self.task(extensions, Task::Second));
+        self.both(first, second).await
+    }
+
+    /// Runs two tasks at once. Where both are woken, that goes first whose call is over, as the reference
+    /// model has it.
+    async fn both<T: Future<Output = Result<(), GivenUp>>>(
+        &self,
+        first: Pin<&mut T>,
+        second: Pin<&mut T>,
+    ) -> Result<(), GivenUp> {
+        let mut tasks = [Some(first), Some(second)];
+        let mut given_up = false;
+        std::future::poll_fn(|context| {
+            let running = self.tell(|reference| reference.parties[self.who].running);
+            if running == Some(Task::Second) {
+                tasks.reverse();
+            }
+            for task in &mut tasks {
+                if let Some(future) = task
+                    && let Poll::Ready(result) = future.as_mut().poll(context)
+                {
+                    *task = None;
+                    given_up |= result.is_err();
+                }
+            }
+            if running == Some(Task::Second) {
+                tasks.reverse();
+            }
+            match (&tasks, given_up) {
+                ([None, None], false) => Poll::Ready(Ok(())),
+                ([None, None], true) => Poll::Ready(Err(GivenUp)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    async fn task(&self, extensions: &Extensions, task: Task) -> Result<(), GivenUp> {
+        let session = Session::load(extensions).await?;
         let seen = see(&session);
-        self.tell(|reference| reference.extracted(self.who, &seen));
-        for step in &self.steps.0 {
-            self.step(&session, *step).await?;
+        match task {
+            Task::First => self.tell(|reference| reference.extracted(self.who, &seen)),
+            Task::Second => self.tell(|reference| reference.sees(self.who, &seen)),
+        }
+        let steps = match task {
+            Task::First => &self.steps.0,
+            Task::Second => &self.steps.1,
+        };
+        for step in steps {
+            match task {
+                _ if self.steps.1.is_empty() => {}
+                Task::First => self.board.turn(self.who).await,
+                Task::Second => self.board.turn(SECOND + self.who).await,
+            }
+            self.step(&session, task, *step).await?;
             let seen = see(&session);
-            self.tell(|reference| reference.sees(self.who, &seen));
+            self.tell(|reference| {
+                reference.tally.count(step.name());
+                reference.sees(self.who, &seen);
+            });
         }
         Ok(())
     }
 
-    async fn step(&self, session: &Session, step: Step) -> Result<(), GivenUp> {
+    async fn step(&self, session: &Session, task: Task, step: Step) -> Result<(), GivenUp> {
         match step {
             Step::Insert(key) => {
                 let token = self.tell(Reference::fresh_token);
@@ -114,35 +181,39 @@ impl Handler {
                 self.wishes(|wishes| wishes.do_not_extend = true);
             }
             Step::Save => {
-                self.does(Doing::Save);
+                self.calls(task, Doing::Save);
                 let result = kind(session.save().await);
                 self.tell(|reference| reference.saved(self.who, result));
+                self.called();
             }
-            Step::Login(user, how) => self.log_in(session, user, how).await,
-            Step::Destroy => self.destroy(session).await,
+            Step::Login(user, how) => self.log_in(session, task, user, how).await,
+            Step::Destroy => self.destroy(session, task).await,
             Step::EndOne(_) | Step::EndOthers | Step::EndAll => self.end(session, step).await?,
             Step::List => self.list(session).await?,
         }
         Ok(())
     }
 
-    async fn log_in(&self, session: &Session, user: User, how: How) {
-        self.does(Doing::Login(user, how));
+    async fn log_in(&self, session: &Session, task: Task, user: User, how: How) {
+        self.calls(task, Doing::Login(user, how));
         let login = Login::new(user_name(user));
         let login = match how {
             How::Plain => login,
             How::SecondFactorPending => login.second_factor_pending(),
             How::RememberMe => login.remember_me(Lasting::Longer.timeouts()),
+            How::ForgetMe => login.forget_me(),
         };
         let result = kind(session.login(login).await);
         let seen = see(session);
         self.tell(|reference| reference.logged_in(self.who, (user, how), result, &seen));
+        self.called();
     }
 
-    async fn destroy(&self, session: &Session) {
-        self.does(Doing::Destroy);
+    async fn destroy(&self, session: &Session, task: Task) {
+        self.calls(task, Doing::Destroy);
         let result = kind(session.destroy().await);
         self.tell(|reference| reference.destroyed(self.who, result));
+        self.called();
     }
 
     async fn end(&self, session: &Session, step: Step) -> Result<(), GivenUp> {
@@ -185,6 +256,14 @@ impl Handler {
         Ok(())
     }
 
+    fn drops(&self, what: &'static str) {
+        self.tell(|reference| {
+            if !reference.parties[self.who].staged.is_empty() {
+                reference.tally.count(what);
+            }
+        });
+    }
+
     fn tell<T>(&self, what: impl FnOnce(&mut Reference) -> T) -> T {
         what(&mut self.reference.lock().unwrap())
     }
@@ -193,12 +272,43 @@ impl Handler {
         self.tell(|reference| reference.does(self.who, doing));
     }
 
+    fn calls(&self, task: Task, doing: Doing) {
+        self.tell(|reference| reference.calls(self.who, task, doing));
+    }
+
+    fn called(&self) {
+        self.tell(|reference| reference.called(self.who));
+    }
+
     fn stages(&self, change: Change) {
         self.tell(|reference| reference.stages(self.who, change));
     }
 
     fn wishes(&self, wish: impl FnOnce(&mut crate::reference::Wishes)) {
         self.tell(|reference| wish(&mut reference.parties[self.who].wishes));
+    }
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Insert(_) => "insert",
+            Self::Append(_) => "append",
+            Self::Remove(_) => "remove",
+            Self::Take(_) => "take",
+            Self::Clear => "clear",
+            Self::Save => "save",
+            Self::RenewId => "renew id",
+            Self::PersistentCookie => "persistent cookie",
+            Self::SetTimeouts(_) => "set timeouts",
+            Self::DoNotExtend => "do not extend",
+            Self::Login(..) => "login",
+            Self::Destroy => "destroy",
+            Self::EndOne(_) => "end one",
+            Self::EndOthers => "end others",
+            Self::EndAll => "end all",
+            Self::List => "list",
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use cloakroom::store::{Handle, Version};
 
+use crate::browser::Carrier;
 use crate::program::{Key, Lasting, User};
 
 /// What a session holds: for each key the tokens that were written there. No token is ever written twice,
@@ -54,12 +55,16 @@ pub(crate) type VersionNumber = usize;
 #[derive(Debug)]
 pub(crate) struct KnownSession {
     pub(crate) handle: Handle,
+    pub(crate) carrier: Carrier,
     /// The latest version that is known to have taken effect.
     pub(crate) tip: Option<VersionNumber>,
     /// An ending of it returned: no id opens it.
     pub(crate) ended: bool,
     /// An ending of it has begun: it may open, or not.
     pub(crate) may_have_ended: bool,
+    /// When a write that began before it expired was last seen to take effect after that: until then it was
+    /// dead to whoever looked.
+    pub(crate) extended_late_at: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -75,6 +80,8 @@ pub(crate) struct KnownVersion {
     pub(crate) login_loaded_at: Option<i64>,
     /// It kills every id that was sent before.
     pub(crate) privileged: bool,
+    /// The store has answered that it did not write it.
+    pub(crate) refused: bool,
     /// Whether it has an id of its own, as far as can be told: a scheduled renewal shows in the response
     /// alone.
     pub(crate) may_issue: bool,
@@ -126,12 +133,22 @@ impl History {
             .map(|later| &self.versions[later])
     }
 
-    /// Every version that was ever on its way and builds on this one, be it in the store or not.
+    /// Every version that builds on this one and may be in the store, or have been there.
     pub(crate) fn attempts_after(
         &self,
         earlier: VersionNumber,
     ) -> impl Iterator<Item = VersionNumber> {
-        (earlier + 1..self.versions.len()).filter(move |&later| self.builds_on(later, earlier))
+        (earlier + 1..self.versions.len())
+            .filter(move |&later| self.builds_on(later, earlier) && self.is_possible(later))
+    }
+
+    /// Whether a version may be in the store, have been there, or come to be: not one that was refused, nor
+    /// one on another branch than what is known to have taken effect.
+    pub(crate) fn is_possible(&self, version: VersionNumber) -> bool {
+        let known = &self.versions[version];
+        let tip = self.sessions[known.session].tip;
+        !known.refused
+            && tip.is_none_or(|tip| self.builds_on(tip, version) || self.builds_on(version, tip))
     }
 
     /// This version was seen in the store.

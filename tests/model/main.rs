@@ -30,8 +30,8 @@
 //! # Running it
 //!
 //! `CLOAKROOM_MODEL_PROGRAMS` is how many programs run on the memory store, and a hundredth of it on each of
-//! the others; 20,000 by default. A failure is shrunk and printed with what happened, as Rust that
-//! goes into `kept.rs`.
+//! the others; 16,000 by default. From that number on [`happens`] asks whether they come to all that they are
+//! for. A failure is shrunk and printed with what happened, as Rust that goes into `kept.rs`.
 //!
 //! # Whether it finds anything
 //!
@@ -50,6 +50,7 @@ mod driver;
 mod faults;
 mod gate;
 mod handler;
+mod happens;
 mod history;
 mod kept;
 mod opening;
@@ -57,6 +58,7 @@ mod places;
 mod program;
 mod redis_by_clock;
 mod reference;
+mod refusals;
 mod search;
 #[path = "../support/servers.rs"]
 mod servers;
@@ -66,4 +68,5 @@ mod store_calls;
 #[path = "../support/id.rs"]
 #[allow(dead_code)]
 mod support_id;
+mod tally;
 mod watch;

@@ -9,11 +9,13 @@ use tokio::runtime::Builder;
 
 use crate::driver::{self, Run};
 use crate::faults::Fault;
+use crate::happens::assert_often_enough;
 use crate::program::Program;
 use crate::redis_by_clock;
 use crate::search::{assert_all_hold, programs_wanted};
 use crate::servers;
 use crate::sql::{MySqlPlace, PostgresPlace};
+use crate::tally::Tally;
 
 /// Of each store on an SQL server. A program runs one store call at a time, but those that take effect late
 /// and an ending of everyone's sessions may meet.
@@ -130,11 +132,17 @@ impl Cleanup {
 fn the_guarantees_hold_on_the_memory_store() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = u32::try_from(threads).unwrap();
+    let programs = programs_wanted().div_ceil(threads);
+    let mut tally = Tally::default();
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| assert_all_hold(Place::Memory, programs_wanted().div_ceil(threads)));
+        let running: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| assert_all_hold(Place::Memory, programs)))
+            .collect();
+        for thread in running {
+            tally.add(&thread.join().expect("a program fails, as was said"));
         }
     });
+    assert_often_enough(&tally, programs * threads);
 }
 
 #[test]

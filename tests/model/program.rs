@@ -21,7 +21,21 @@ pub(crate) struct Rules {
     pub(crate) touch_every_read: bool,
     /// Whether ids are renewed every five minutes.
     pub(crate) renew_ids: bool,
+    /// Whether a copy of an id ends its session, where ids are renewed.
+    pub(crate) end_on_copied_id: bool,
+    pub(crate) carriers: Carriers,
     pub(crate) limit: Limit,
+}
+
+/// What ids travel in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Carriers {
+    /// A cookie of which no browser sends two.
+    HostCookie,
+    /// A cookie without such a prefix, of which there may be two.
+    PlainCookie,
+    /// The third browser is a program, which has its id in a header.
+    CookieAndHeader,
 }
 
 /// How many sessions a user may have.
@@ -36,8 +50,12 @@ pub(crate) enum Limit {
 pub(crate) enum Move {
     /// A browser sends a request, which runs until it calls the store.
     Send(Browser, Cookie, Steps, End),
+    /// So it does, and its session is loaded at once: what comes of it meets what others do meanwhile.
+    SendAndLoad(Browser, Cookie, Steps, End),
     /// One of the store calls under way comes one step further, by its fate.
     Go(u8, Fate),
+    /// Somebody who is under way comes so many steps further, with a store that works.
+    GoOnFor(u8, u8),
     /// Somebody who is under way comes to the end, with a store that works.
     Finish(u8),
     /// One of the clients under way hangs up: its request is dropped where it is.
@@ -66,6 +84,10 @@ pub(crate) enum Cookie {
     Forged,
     /// The handle of a session, with a secret that is made up.
     Guessed(u8),
+    /// Two of the ids that were ever sent, under one name.
+    Two(u8, u8),
+    /// What it has, and a stolen id in the carrier that it does not use.
+    Beside(u8),
 }
 
 /// What a handler does, one after the other.
@@ -92,9 +114,9 @@ pub(crate) enum Step {
     List,
 }
 
-/// The steps of one request.
+/// The steps of one request: of its handler, and of a second task that uses the same session.
 #[derive(Clone)]
-pub(crate) struct Steps(pub(crate) Vec<Step>);
+pub(crate) struct Steps(pub(crate) Vec<Step>, pub(crate) Vec<Step>);
 
 /// How a handler ends, if no step of it failed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,6 +134,7 @@ pub(crate) enum How {
     Plain,
     SecondFactorPending,
     RememberMe,
+    ForgetMe,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -128,6 +151,9 @@ pub(crate) enum Fate {
     Fail,
     /// It fails, and if it had no effect yet, has it later all the same.
     FailAndTakeEffectLater,
+    /// It takes effect, but too few replicas have confirmed that: it is no acknowledgement. A call that
+    /// none has to confirm fails.
+    Unconfirmed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,6 +176,8 @@ pub(crate) enum Operation {
     EndOfUser(User, u8),
     EndAll(User),
     EndEveryone,
+    /// Asks whether one of the sessions is alive.
+    IsAlive(u8),
 }
 
 impl Rules {
@@ -157,19 +185,29 @@ impl Rules {
     pub(crate) const PLAIN: Self = Self {
         touch_every_read: false,
         renew_ids: false,
+        end_on_copied_id: false,
+        carriers: Carriers::HostCookie,
         limit: Limit::None,
     };
 }
 
 /// Steps, as a program prints them.
 pub(crate) fn steps<const N: usize>(steps: [Step; N]) -> Steps {
-    Steps(steps.to_vec())
+    Steps(steps.to_vec(), Vec::new())
+}
+
+/// Steps of two tasks at once, as a program prints them.
+pub(crate) fn both<const N: usize, const M: usize>(first: [Step; N], second: [Step; M]) -> Steps {
+    Steps(first.to_vec(), second.to_vec())
 }
 
 impl fmt::Debug for Steps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // On one line, however the program is printed.
-        write!(f, "steps({:?})", self.0)
+        match &self.1[..] {
+            [] => write!(f, "steps({:?})", self.0),
+            second => write!(f, "both({:?}, {second:?})", self.0),
+        }
     }
 }
 
@@ -190,7 +228,26 @@ impl fmt::Display for Program {
 /// Programs of up to so many moves, each with its own mix of them: so that some come deep into one subject.
 pub(crate) fn programs(most_moves: usize) -> impl Strategy<Value = Program> {
     let moves = mix().prop_flat_map(move |mix| vec(a_move(mix), 1..=most_moves));
-    (rules(), moves).prop_map(|(rules, moves)| Program { rules, moves })
+    let first = prop_oneof![9 => Just(Vec::new()), 1 => Just(a_renewal())];
+    (rules(), first, moves).prop_map(|(rules, first, moves)| Program {
+        rules,
+        moves: [first, moves].concat(),
+    })
+}
+
+/// An id is renewed on a schedule, where that is the rule, and its successor is in use: whoever brings the one
+/// before has a copy. By chance alone it hardly ever comes to that.
+fn a_renewal() -> Vec<Move> {
+    let visit = || {
+        let steps = Steps(vec![Step::Append(0)], Vec::new());
+        let send = Move::Send(0, Cookie::Own, steps, End::Ok);
+        [send, Move::Finish(0), Move::Deliver(0)]
+    };
+    let wait = || [Move::Pass(Time::Minutes), Move::Pass(Time::Minutes)];
+    let [first, renewing, using] = [visit(), visit(), visit()];
+    let [soon, later] = [wait(), wait()];
+    let parts = [&first[..], &soon, &renewing, &using, &later];
+    parts.concat()
 }
 
 /// How often what comes.
@@ -221,35 +278,78 @@ fn rules() -> impl Strategy<Value = Rules> {
         1 => (1..3_usize).prop_map(Limit::EndOldest),
         1 => (1..3_usize).prop_map(Limit::RefuseLogin),
     ];
-    (any::<bool>(), any::<bool>(), limit).prop_map(|(touch_every_read, renew_ids, limit)| Rules {
-        touch_every_read,
-        renew_ids,
-        limit,
+    let carriers = prop_oneof![
+        2 => Just(Carriers::HostCookie),
+        1 => Just(Carriers::PlainCookie),
+        1 => Just(Carriers::CookieAndHeader),
+    ];
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>());
+    (switches, carriers, limit).prop_map(|(switches, carriers, limit)| {
+        let (touch_every_read, renew_ids, end_on_copied_id) = switches;
+        Rules {
+            touch_every_read,
+            renew_ids,
+            end_on_copied_id: end_on_copied_id && renew_ids,
+            carriers,
+            limit,
+        }
     })
 }
 
 fn a_move(mix: Mix) -> impl Strategy<Value = Move> {
     let end = prop_oneof![12 => Just(End::Ok), 1 => Just(End::ServerError), 1 => Just(End::Panic)];
-    let send = (0..3_u8, cookie(), vec(step(mix), 0..4).prop_map(Steps), end)
-        .prop_map(|(browser, cookie, steps, end)| Move::Send(browser, cookie, steps, end));
+    let request = (0..3_u8, cookie(), some_steps(mix), end);
+    let send = (request, any::<bool>()).prop_map(|(request, load)| {
+        let (browser, cookie, steps, end) = request;
+        match load {
+            false => Move::Send(browser, cookie, steps, end),
+            true => Move::SendAndLoad(browser, cookie, steps, end),
+        }
+    });
     prop_oneof![
         32 => send,
         40 => (any::<u8>(), fate(mix)).prop_map(|(which, fate)| Move::Go(which, fate)),
-        32 => any::<u8>().prop_map(Move::Finish),
+        32 => (any::<u8>(), 2..6_u8).prop_map(|(which, steps)| Move::GoOnFor(which, steps)),
+        24 => any::<u8>().prop_map(Move::Finish),
         4 => any::<u8>().prop_map(Move::HangUp),
         16 => any::<u8>().prop_map(Move::Deliver),
         3 * mix.time => time().prop_map(Move::Pass),
         mix.time => Just(Move::Sweep),
-        2 * mix.endings => operation().prop_map(Move::Operate),
+        mix.endings => operation().prop_map(Move::Operate),
     ]
+}
+
+fn some_steps(mix: Mix) -> impl Strategy<Value = Steps> {
+    let task = || vec(step(mix).prop_map(Step::in_one_of_two), 1..3);
+    prop_oneof![
+        5 => vec(step(mix), 0..4).prop_map(|steps| Steps(steps, Vec::new())),
+        1 => (task(), task()).prop_map(|(first, second)| Steps(first, second)),
+    ]
+}
+
+impl Step {
+    /// Two tasks save, log in and end their own session. What goes beyond that is left to one.
+    fn in_one_of_two(self) -> Self {
+        match self {
+            Self::EndOne(_) | Self::List => Self::Save,
+            Self::EndOthers => Self::Login(0, How::Plain),
+            Self::EndAll => Self::Destroy,
+            step => step,
+        }
+    }
 }
 
 fn cookie() -> impl Strategy<Value = Cookie> {
     prop_oneof![
         12 => Just(Cookie::Own),
-        8 => (0..6_u8).prop_map(Cookie::Stolen),
+        // Mostly that of the latest session, so that requests meet there.
+        8 => Just(Cookie::Stolen(0)),
+        5 => (0..6_u8).prop_map(Cookie::Stolen),
+        2 => Just(Cookie::Stolen(1)),
         1 => Just(Cookie::Forged),
         1 => (0..3_u8).prop_map(Cookie::Guessed),
+        2 => (0..4_u8, 0..4_u8).prop_map(|(one, other)| Cookie::Two(one, other)),
+        1 => (0..6_u8).prop_map(Cookie::Beside),
     ]
 }
 
@@ -260,6 +360,7 @@ fn step(mix: Mix) -> impl Strategy<Value = Step> {
         4 => Just(How::Plain),
         1 => Just(How::SecondFactorPending),
         1 => Just(How::RememberMe),
+        1 => Just(How::ForgetMe),
     ];
     let lasting = prop_oneof![Just(Lasting::Shorter), Just(Lasting::Longer)];
     let data = prop_oneof![
@@ -286,7 +387,7 @@ fn step(mix: Mix) -> impl Strategy<Value = Step> {
     prop_oneof![
         4 * mix.data => data,
         4 => renewals,
-        2 * mix.logins => (user, how).prop_map(|(user, how)| Step::Login(user, how)),
+        mix.logins => (user, how).prop_map(|(user, how)| Step::Login(user, how)),
         mix.endings => endings,
     ]
 }
@@ -296,6 +397,7 @@ fn fate(mix: Mix) -> impl Strategy<Value = Fate> {
         12 => Just(Fate::GoOn),
         mix.failures => Just(Fate::Fail),
         mix.failures => Just(Fate::FailAndTakeEffectLater),
+        mix.failures => Just(Fate::Unconfirmed),
     ]
 }
 
@@ -314,5 +416,6 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (0..2_u8, any::<u8>()).prop_map(|(user, which)| Operation::EndOfUser(user, which)),
         2 => (0..2_u8).prop_map(Operation::EndAll),
         1 => Just(Operation::EndEveryone),
+        1 => any::<u8>().prop_map(Operation::IsAlive),
     ]
 }

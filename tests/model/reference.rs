@@ -9,12 +9,14 @@ use cloakroom::store::Handle;
 use cloakroom::testing::ManualClock;
 use cloakroom::{ErrorKind, Timeouts};
 
+use crate::browser::Carrier;
 use crate::gate::Who;
 use crate::history::{Change, Content, History, LoggedIn, SessionNumber, VersionNumber, apply};
 use crate::program::{How, Lasting, Operation, Rules, User};
+use crate::tally::Tally;
 
 /// Marks refuse logins that were extracted less than this after them, in milliseconds.
-const CLOCK_SKEW: i64 = 1_000;
+pub(crate) const CLOCK_SKEW: i64 = 1_000;
 
 pub(crate) struct Reference {
     pub(crate) clock: ManualClock,
@@ -24,7 +26,9 @@ pub(crate) struct Reference {
     /// Every id that was sent in a response, be it on its way or lost.
     pub(crate) ids: Vec<SentId>,
     pub(crate) revocations: Vec<Revocation>,
+    pub(crate) endings_begun: Vec<EndingBegun>,
     pub(crate) violations: Vec<String>,
+    pub(crate) tally: Tally,
     tokens: u32,
 }
 
@@ -45,14 +49,37 @@ pub(crate) struct Revocation {
     pub(crate) but: Option<SessionNumber>,
 }
 
+/// An ending of all sessions of a user, or of everyone, that has begun, by this party.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndingBegun {
+    pub(crate) user: Option<User>,
+    pub(crate) by: Who,
+}
+
 /// What a request brings.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Brought {
+    pub(crate) carrier: Carrier,
+    /// Up to two of [`Reference::ids`]; what nobody was sent is none of them.
+    pub(crate) ids: Vec<usize>,
+}
+
+impl Brought {
+    pub(crate) fn by(carrier: Carrier, ids: Vec<usize>) -> Self {
+        Self { carrier, ids }
+    }
+
+    /// By an operator, or a sweep.
+    pub(crate) fn nothing() -> Self {
+        Self::by(Carrier::Cookie, Vec::new())
+    }
+}
+
+/// One of the tasks of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Brought {
-    Nothing,
-    /// One of [`Reference::ids`].
-    Id(usize),
-    /// What nobody was sent.
-    Invented,
+pub(crate) enum Task {
+    First,
+    Second,
 }
 
 /// What a party is waiting for.
@@ -89,26 +116,44 @@ pub(crate) struct Party {
     pub(crate) doing: Doing,
     /// When `doing` began.
     pub(crate) since: i64,
-    /// The load of what it brought.
-    pub(crate) load: Option<Load>,
+    /// The task whose call is under way, and the call that waits for it.
+    pub(crate) running: Option<Task>,
+    pub(crate) queued: Option<(Task, Doing)>,
+    /// The loads of what it brought, in this order.
+    pub(crate) loads: Vec<Load>,
+    /// When its session was extracted, and when that began.
     pub(crate) loaded_at: i64,
+    pub(crate) began_at: i64,
     /// The version that its session goes on from.
     pub(crate) base: Option<VersionNumber>,
     /// The version that another request had left by then, when it tried again.
     pub(crate) reloaded: Option<VersionNumber>,
+    /// The session that it had, and has begun to end since `doing` began.
+    pub(crate) ending: Option<SessionNumber>,
     /// The session whose ending failed.
     pub(crate) ending_failed: Option<SessionNumber>,
-    /// Sessions that it had, or brought the id of.
-    pub(crate) had: Vec<SessionNumber>,
+    /// Sessions that it had, each with the version that it had then.
+    pub(crate) had: Vec<VersionNumber>,
+    /// Whether a login or a renewal had just retired the id that it brought.
+    pub(crate) came_late: bool,
     pub(crate) staged: Vec<Change>,
     pub(crate) wishes: Wishes,
+    /// What was staged when `doing` began, and how much of what is staged that is.
+    pub(crate) taken: (Vec<Change>, Wishes),
+    pub(crate) taken_of_staged: usize,
     /// The last version of its own that took effect, of all and since `doing` began.
     pub(crate) wrote: Option<VersionNumber>,
     pub(crate) wrote_now: Option<VersionNumber>,
+    /// The sessions that had ended when `doing` began.
+    pub(crate) ended_before: Vec<SessionNumber>,
     /// How many versions there were when `doing` began.
     pub(crate) versions_before: VersionNumber,
-    /// Whether the id that it brought was dead already when the handler answered.
-    pub(crate) own_id_is_dead: bool,
+    /// Which of the ids that it brought were dead already when the handler answered.
+    pub(crate) dead_ids: Vec<usize>,
+    /// Whether a store call of it has failed.
+    pub(crate) call_failed: bool,
+    /// Calls since `doing` began that too few replicas have confirmed.
+    pub(crate) unconfirmed: Vec<&'static str>,
 }
 
 /// What was known when a load began, and what it returned.
@@ -116,8 +161,6 @@ pub(crate) struct Party {
 pub(crate) struct Load {
     pub(crate) session: Option<SessionNumber>,
     pub(crate) tip: Option<VersionNumber>,
-    /// Until when the session was to live at the least, when the load began.
-    pub(crate) earliest_end: i64,
     pub(crate) ended: bool,
     pub(crate) revocations: usize,
     pub(crate) found: Option<VersionNumber>,
@@ -140,7 +183,9 @@ impl Reference {
             parties: Vec::new(),
             ids: Vec::new(),
             revocations: Vec::new(),
+            endings_begun: Vec::new(),
             violations: Vec::new(),
+            tally: Tally::default(),
             tokens: 0,
         }
     }
@@ -159,25 +204,43 @@ impl Reference {
     }
 
     pub(crate) fn begin(&mut self, brought: Brought, doing: Doing) -> Who {
-        if let Brought::Id(id) = brought {
-            self.ids[id].presented = true;
+        if brought.ids.len() > 1 {
+            self.tally.count("two ids in one request");
+        }
+        if brought.carrier == Carrier::Header && !brought.ids.is_empty() {
+            self.tally.count("an id in a header");
+        }
+        for &id in &brought.ids {
+            let session = self.history.versions[self.ids[id].version].session;
+            let carrier = self.history.sessions[session].carrier;
+            self.ids[id].presented |= carrier == brought.carrier;
         }
         self.parties.push(Party {
             brought,
             doing: Doing::Nothing,
             since: 0,
-            load: None,
+            running: None,
+            queued: None,
+            loads: Vec::new(),
             loaded_at: 0,
+            began_at: self.now(),
             base: None,
             reloaded: None,
+            ending: None,
             ending_failed: None,
             had: Vec::new(),
+            came_late: false,
             staged: Vec::new(),
             wishes: Wishes::default(),
+            taken: Default::default(),
+            taken_of_staged: 0,
             wrote: None,
             wrote_now: None,
+            ended_before: Vec::new(),
             versions_before: 0,
-            own_id_is_dead: false,
+            dead_ids: Vec::new(),
+            call_failed: false,
+            unconfirmed: Vec::new(),
         });
         let who = self.parties.len() - 1;
         self.does(who, doing);
@@ -192,21 +255,103 @@ impl Reference {
         party.since = now;
         party.wrote_now = None;
         party.versions_before = self.history.versions.len();
+        let sessions = self.history.sessions.iter().enumerate();
+        let ended = sessions.filter(|(_, session)| session.ended);
+        party.ended_before = ended.map(|(number, _)| number).collect();
         party.reloaded = None;
-        if doing == Doing::EndOthers && self.user_of(who).is_some() {
+        party.ending = None;
+        party.unconfirmed.clear();
+        let user = self.user_of(who).map(|(user, _)| user);
+        if doing == Doing::EndOthers && user.is_some() {
             self.parties[who].wishes.renew = true;
         }
-        let party = &self.parties[who];
-        if matches!(doing, Doing::Commit | Doing::Over)
-            && let Brought::Id(id) = party.brought
-        {
-            self.parties[who].own_id_is_dead = self.is_dead(self.ids[id].version);
+        let party = &mut self.parties[who];
+        party.taken = (party.staged.clone(), party.wishes);
+        party.taken_of_staged = party.staged.len();
+        if matches!(doing, Doing::Commit | Doing::Over) {
+            let ids = self.parties[who].brought.ids.iter().copied();
+            let dead = ids.filter(|&id| self.is_dead(self.ids[id].version));
+            self.parties[who].dead_ids = dead.collect();
         }
         if doing == Doing::Operate(Operation::EndEveryone) {
-            for session in &mut self.history.sessions {
-                session.may_have_ended = true;
+            for session in 0..self.history.sessions.len() {
+                if self.had_a_user(session) {
+                    self.history.sessions[session].may_have_ended = true;
+                }
             }
         }
+        let user = match doing {
+            Doing::Operate(Operation::EndEveryone) => None,
+            Doing::Operate(Operation::EndAll(user)) => Some(user),
+            Doing::EndOthers | Doing::EndAll if user.is_some() => user,
+            _ => return,
+        };
+        self.endings_begun.push(EndingBegun { user, by: who });
+    }
+
+    /// A task of a request begins a call, once the one that is under way is over.
+    pub(crate) fn calls(&mut self, who: Who, task: Task, doing: Doing) {
+        if self.parties[who].running.is_some() {
+            self.tally.count("a call waits for that of another task");
+            self.parties[who].queued = Some((task, doing));
+        } else {
+            self.parties[who].running = Some(task);
+            self.does(who, doing);
+        }
+    }
+
+    /// A call of a task is over, and what it returned was told.
+    pub(crate) fn called(&mut self, who: Who) {
+        let party = &mut self.parties[who];
+        party.running = None;
+        if let Some((task, doing)) = party.queued.take() {
+            self.calls(who, task, doing);
+        }
+    }
+
+    pub(crate) fn call_failed(&mut self, who: Who, how: &'static str) {
+        self.tally.count(how);
+        self.parties[who].call_failed = true;
+    }
+
+    pub(crate) fn call_is_unconfirmed(&mut self, who: Who, operation: &'static str) {
+        self.tally.count("is unconfirmed");
+        self.parties[who].call_failed = true;
+        self.parties[who].unconfirmed.push(operation);
+    }
+
+    pub(crate) fn call_succeeded(&mut self, who: Who, operation: &'static str) {
+        let unconfirmed = &mut self.parties[who].unconfirmed;
+        unconfirmed.retain(|other| *other != operation);
+    }
+
+    /// What the party did was acknowledged.
+    pub(crate) fn acknowledged(&mut self, who: Who) {
+        let party = &self.parties[who];
+        if let Some(operation) = party.unconfirmed.first() {
+            self.violated(format!(
+                "party {who} was told that {:?} succeeded, and its {operation} is not confirmed",
+                party.doing
+            ));
+        }
+    }
+
+    /// What the party did failed for the store, by what it was told.
+    pub(crate) fn failed(&mut self, who: Who, error: ErrorKind) {
+        let of_store = matches!(error, ErrorKind::Store | ErrorKind::EndingFailed);
+        let party = &self.parties[who];
+        if of_store && !party.call_failed || error == ErrorKind::Contention {
+            self.violated(format!(
+                "party {who} was told {error:?} of {:?}, and its store works",
+                party.doing
+            ));
+        }
+    }
+
+    /// Whether anybody was ever to be logged in to this session.
+    pub(crate) fn had_a_user(&self, session: SessionNumber) -> bool {
+        let mut versions = self.history.versions.iter();
+        versions.any(|version| version.session == session && version.logged_in.is_some())
     }
 
     /// Whether the id that was made for this version is known not to be the session's any more.
@@ -219,12 +364,18 @@ impl Reference {
     /// The client is gone: a call under way comes to its end, and nothing new begins.
     pub(crate) fn hung_up(&mut self, who: Who) {
         let party = &mut self.parties[who];
-        if matches!(party.doing, Doing::Nothing | Doing::Extract) {
-            party.doing = Doing::Over;
+        party.queued = None;
+        match party.doing {
+            Doing::Nothing | Doing::Extract => party.doing = Doing::Over,
+            Doing::Commit => self.tally.count("a client hangs up during the commit"),
+            _ => self.tally.count("a client hangs up during a call"),
         }
     }
 
     pub(crate) fn stages(&mut self, who: Who, change: Change) {
+        if self.parties[who].running.is_some() {
+            self.tally.count("is staged during a call");
+        }
         self.parties[who].staged.push(change);
     }
 
@@ -268,9 +419,20 @@ impl Reference {
             ));
         }
         match result {
+            Ok(()) if self.wrote_now(who) => self.acknowledged(who),
+            Ok(()) => {}
+            Err(ErrorKind::Ended) if !self.may_have_been_lost(who) => {
+                self.violated(format!(
+                    "party {who} was told that its session has ended, which is alive"
+                ));
+            }
+            Err(error) => self.failed(who, error),
+        }
+        match result {
             // There was nothing to write, so it is still staged.
             Ok(()) if !self.wrote_now(who) => self.parties[who].doing = Doing::Nothing,
-            _ => self.goes_on_from(who, result == Err(ErrorKind::Ended)),
+            Ok(()) => self.has_saved(who),
+            Err(error) => self.has_dropped(who, error == ErrorKind::Ended),
         }
     }
 
@@ -282,7 +444,11 @@ impl Reference {
         result: Result<(), ErrorKind>,
         seen: &Seen,
     ) {
+        if let Err(error) = result {
+            self.login_failed(who, login, error);
+        }
         if result.is_ok() {
+            self.acknowledged(who);
             let wrote = self.parties[who].wrote_now;
             let logged_in = wrote.and_then(|version| self.history.versions[version].logged_in);
             if logged_in.map(|logged_in| logged_in.user) != Some(login.0) {
@@ -290,26 +456,38 @@ impl Reference {
                     "party {who} was told of a login that was not saved"
                 ));
             }
-            self.goes_on_from(who, false);
-        } else if seen.handle.is_none() && (self.parties[who].base.is_some() || self.wrote_now(who))
+            self.has_saved(who);
+            self.parties[who].came_late = false;
+        } else if let Some(gone) = self.gone_with_a_login(who)
+            && seen.handle.is_none()
         {
             // What it had went with the session that the login had begun, or with that of another user. Where
             // that could not be ended, `destroy` tries again.
-            let party = &self.parties[who];
-            let gone = party.wrote_now.or(party.base);
-            let gone = gone.map(|version| self.history.versions[version].session);
             self.has_no_session(who);
-            self.parties[who].ending_failed = gone;
+            self.parties[who].ending_failed = Some(gone);
         } else {
             self.parties[who].doing = Doing::Nothing;
         }
     }
 
+    /// The session that a login which failed has begun to end.
+    fn gone_with_a_login(&self, who: Who) -> Option<SessionNumber> {
+        let party = &self.parties[who];
+        let wrote = party
+            .wrote_now
+            .map(|version| self.history.versions[version].session);
+        wrote.or(party.ending)
+    }
+
     /// `destroy` returned.
     pub(crate) fn destroyed(&mut self, who: Who, result: Result<(), ErrorKind>) {
+        match result {
+            Ok(()) => self.acknowledged(who),
+            Err(error) => self.failed(who, error),
+        }
         let party = &self.parties[who];
         let own = party.base.map(|base| self.history.versions[base].session);
-        let own = own.or(party.ending_failed);
+        let own = party.ending.or(own).or(party.ending_failed);
         if let (Some(own), Ok(())) = (own, result) {
             self.history.sessions[own].ended = true;
         }
@@ -324,6 +502,7 @@ impl Reference {
             return;
         };
         if result.is_ok() {
+            self.acknowledged(who);
             self.revoked(Some(user), self.parties[who].since, Some(own));
             if !self.wrote_now(who) {
                 self.violated(format!(
@@ -331,7 +510,15 @@ impl Reference {
                 ));
             }
         }
-        self.goes_on_from(who, result.is_err());
+        match result {
+            Ok(()) => self.has_saved(who),
+            Err(error) => {
+                if error != ErrorKind::Ended {
+                    self.failed(who, error);
+                }
+                self.has_dropped(who, true);
+            }
+        }
     }
 
     /// `end_all_sessions` returned.
@@ -352,6 +539,7 @@ impl Reference {
             .base
             .map(|base| self.history.versions[base].session);
         if let (Some(target), true) = (target, ended) {
+            self.acknowledged(who);
             self.history.sessions[target].ended = true;
         }
         match target.is_some() && own == target && ended {
@@ -369,7 +557,11 @@ impl Reference {
         ended: bool,
     ) {
         let since = self.parties[who].since;
+        self.acknowledged(who);
+        // No call of it failed, so none takes effect later.
+        self.parties[who].doing = Doing::Over;
         match (operation, target) {
+            (Operation::IsAlive(_), Some(target)) => self.told_of_life(who, target, ended),
             (Operation::End(_), Some(target)) => self.history.sessions[target].ended = true,
             (Operation::EndOfUser(..), Some(target)) if ended => {
                 self.history.sessions[target].ended = true;
@@ -399,27 +591,42 @@ impl Reference {
         self.parties[who].wrote_now.is_some()
     }
 
-    /// Whether what is staged makes any difference.
+    /// Whether what was staged when the party's call began makes any difference.
     pub(crate) fn has_something_to_write(&self, who: Who) -> bool {
         let party = &self.parties[who];
+        let (staged, wishes) = &party.taken;
         let Some(base) = party.reloaded.or(party.base) else {
-            return !self.expected_content(who).is_empty();
+            return !apply(staged, &Content::new()).is_empty();
         };
         let content = &self.history.versions[base].content;
-        let wishes = party.wishes;
         wishes.renew
             || wishes.timeouts.is_some()
             || wishes.persistent_cookie
-            || apply(&party.staged, content) != *content
+            || apply(staged, content) != *content
     }
 
-    /// What was staged is saved or dropped.
-    fn goes_on_from(&mut self, who: Who, lost: bool) {
+    /// What was staged when the party's call began is saved, and what was staged since lies on top of it.
+    fn has_saved(&mut self, who: Who) {
         let party = &mut self.parties[who];
-        party.base = match lost {
-            true => None,
-            false => party.wrote_now.or(party.base),
-        };
+        party.base = party.wrote_now.or(party.base);
+        party.had.extend(party.base);
+        party.staged.drain(..party.taken_of_staged);
+        let (_, done) = party.taken;
+        party.wishes.renew &= !done.renew;
+        party.wishes.persistent_cookie &= !done.persistent_cookie;
+        party.wishes.timeouts = party
+            .wishes
+            .timeouts
+            .filter(|_| party.wishes.timeouts != done.timeouts);
+        party.doing = Doing::Nothing;
+    }
+
+    /// What was staged is dropped, be it staged since the call began.
+    fn has_dropped(&mut self, who: Who, ended: bool) {
+        let party = &mut self.parties[who];
+        if ended {
+            party.base = None;
+        }
         party.staged.clear();
         party.wishes = Wishes {
             do_not_extend: party.wishes.do_not_extend,

@@ -1,6 +1,6 @@
 //! Searches for a program that violates a guarantee.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
@@ -8,9 +8,10 @@ use crate::driver::Run;
 use crate::faults::Fault;
 use crate::places::Place;
 use crate::program::{Program, programs};
+use crate::tally::Tally;
 
 /// How long a program is at most.
-const MOST_MOVES: usize = 30;
+pub(crate) const MOST_MOVES: usize = 40;
 
 pub(crate) struct Search {
     pub(crate) place: Place,
@@ -30,7 +31,7 @@ pub(crate) struct Found {
 }
 
 impl Search {
-    pub(crate) fn run(&self) -> Option<Found> {
+    pub(crate) fn run(&self, tally: &RefCell<Tally>) -> Option<Found> {
         let config = Config {
             cases: self.programs,
             max_shrink_iters: self.shrinks,
@@ -42,7 +43,9 @@ impl Search {
         let tried = Cell::new(0);
         let result = TestRunner::new(config).run(&programs(MOST_MOVES), |program| {
             tried.set(tried.get() + 1);
-            match self.place.run(&program, self.fault, false).violation {
+            let run = self.place.run(&program, self.fault, false);
+            tally.borrow_mut().add(&run.tally);
+            match run.violation {
                 Some(violation) => Err(TestCaseError::fail(violation)),
                 None => Ok(()),
             }
@@ -61,28 +64,32 @@ impl Search {
 
 /// Fails with what there is to know of a program that violates a guarantee.
 pub(crate) fn assert_holds(place: Place, program: &Program) {
-    let Run { violation, trace } = place.run(program, None, true);
+    let Run {
+        violation, trace, ..
+    } = place.run(program, None, true);
     if let Some(violation) = violation {
         panic!("{violation}\n\n{program}\n\n{}", trace.join("\n"));
     }
 }
 
-/// Fails if the guarantees do not hold for this many programs.
-pub(crate) fn assert_all_hold(place: Place, programs: u32) {
+/// Fails if the guarantees do not hold for this many programs; what happened in them, if they do.
+pub(crate) fn assert_all_hold(place: Place, programs: u32) -> Tally {
     let search = Search {
         place,
         fault: None,
         programs,
         seed: None,
-        shrinks: 20_000,
+        shrinks: 10_000,
     };
-    if let Some(found) = search.run() {
+    let tally = RefCell::default();
+    if let Some(found) = search.run(&tally) {
         assert_holds(place, &found.program);
         panic!(
             "{}: but not when the program ran once more, so it depends on something else:\n{}",
             found.violation, found.program
         );
     }
+    tally.into_inner()
 }
 
 /// How many programs run on the memory store.
@@ -91,6 +98,6 @@ pub(crate) fn programs_wanted() -> u32 {
         Ok(number) => number
             .parse()
             .expect("CLOAKROOM_MODEL_PROGRAMS has to be a number of programs"),
-        Err(_) => 20_000,
+        Err(_) => 16_000,
     }
 }

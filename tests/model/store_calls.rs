@@ -8,8 +8,8 @@ use crate::gate::Who;
 use crate::history::{
     Content, KnownSession, KnownVersion, LoggedIn, SessionNumber, VersionNumber, apply,
 };
-use crate::program::{How, Lasting, Operation};
-use crate::reference::{Brought, Doing, Load, Party, Reference, TIMEOUTS};
+use crate::program::{How, Lasting, Limit, Operation};
+use crate::reference::{Doing, Load, Party, Reference, TIMEOUTS};
 
 /// After which time ids are renewed, if they are, in milliseconds.
 pub(crate) const RENEWED_AFTER: i64 = 5 * 60_000;
@@ -18,11 +18,9 @@ impl Reference {
     pub(crate) fn load_begins(&mut self, handle: &Handle) -> Load {
         let session = self.history.session(handle);
         let known = session.map(|session| &self.history.sessions[session]);
-        let tip = known.and_then(|known| known.tip);
         Load {
             session,
-            tip,
-            earliest_end: tip.map_or(i64::MIN, |tip| self.earliest_end_since(tip)),
+            tip: known.and_then(|known| known.tip),
             ended: known.is_some_and(|known| known.ended),
             revocations: self.revocations.len(),
             found: None,
@@ -48,7 +46,7 @@ impl Reference {
         }
         let party = &mut self.parties[who];
         match party.doing {
-            Doing::Extract => party.load = Some(load),
+            Doing::Extract | Doing::Operate(Operation::IsAlive(_)) => party.loads.push(load),
             Doing::Save | Doing::Commit => party.reloaded = load.found,
             _ => {}
         }
@@ -63,9 +61,11 @@ impl Reference {
         }
         self.history.sessions.push(KnownSession {
             handle: *handle,
+            carrier: self.parties[who].brought.carrier,
             tip: None,
             ended: false,
-            may_have_ended: self.everyone_may_end(),
+            may_have_ended: false,
+            extended_late_at: None,
         });
         let session = self.history.sessions.len() - 1;
         let now = to_unix_millis(record.created_at);
@@ -122,8 +122,13 @@ impl Reference {
     ) {
         let session = self.history.session(handle);
         let version = session.and_then(|session| self.history.version(session, version));
-        if let (Some(version), Ok(Outcome::Done)) = (version, result) {
-            self.is_in_the_store(who, version);
+        match (version, result) {
+            (Some(version), Ok(Outcome::Done)) => self.is_in_the_store(who, version),
+            (Some(version), Ok(outcome)) => {
+                self.tally.count(format!("an update: {outcome:?}"));
+                self.history.versions[version].refused = true;
+            }
+            _ => {}
         }
     }
 
@@ -159,9 +164,11 @@ impl Reference {
         let session = self.history.session(handle);
         let touched = session.and_then(|session| self.history.version(session, expected));
         if let (Some(touched), Ok(Outcome::Done)) = (touched, result) {
+            self.extends(touched);
             let version = &mut self.history.versions[touched];
             let end = version.end_if_active(to_unix_millis(now));
             version.earliest_end = version.earliest_end.max(end);
+            self.tally.count("a touch");
         }
     }
 
@@ -175,6 +182,24 @@ impl Reference {
             self.violated(format!("party {who} ends session {session} by {doing:?}"));
         }
         self.history.sessions[session].may_have_ended = true;
+        let party = &mut self.parties[who];
+        let session_of = |version: VersionNumber| self.history.versions[version].session;
+        let own = party.base.map(session_of);
+        // A login that has begun another session ends the one before by the limit alone: what is staged since
+        // is in the new one.
+        let is_left = party
+            .wrote_now
+            .map(session_of)
+            .is_some_and(|wrote| wrote != session);
+        let ends_own = matches!(party.doing, Doing::Destroy | Doing::Login(..));
+        if ends_own && own == Some(session) && !is_left {
+            // What is staged to it goes with it, but for what a login has taken already.
+            party.ending = own;
+            party.base = None;
+            party.staged.clear();
+            party.taken_of_staged = 0;
+            party.wishes = crate::reference::Wishes::default();
+        }
     }
 
     /// Whether what this party does is to end this session.
@@ -193,7 +218,26 @@ impl Reference {
         };
         match party.doing {
             Doing::Destroy => is_own,
-            Doing::Login(user, _) => is_own || of_user(user),
+            Doing::Login(user, _) => {
+                let by_limit = match self.rules.limit {
+                    Limit::None => false,
+                    Limit::EndOldest(_) => true,
+                    // What cannot be alive any more makes room.
+                    Limit::RefuseLogin(_) => self.may_be_dead(session),
+                };
+                let wrote = party
+                    .wrote_now
+                    .map(|wrote| self.history.versions[wrote].session);
+                is_own || wrote == Some(session) || by_limit && of_user(user)
+            }
+            Doing::Extract => {
+                let mut ids = party.brought.ids.iter();
+                self.rules.end_on_copied_id
+                    && ids.any(|&id| {
+                        let id = self.ids[id].version;
+                        self.history.versions[id].session == session && self.may_be_superseded(id)
+                    })
+            }
             Doing::EndOne(target) => target == Some(session),
             Doing::EndOthers => !is_own && self.user_of(who).is_some_and(|(user, _)| of_user(user)),
             Doing::EndAll => self.user_of(who).is_some_and(|(user, _)| of_user(user)),
@@ -203,6 +247,12 @@ impl Reference {
             Doing::Operate(_) => true,
             _ => false,
         }
+    }
+
+    fn may_be_dead(&self, session: SessionNumber) -> bool {
+        let known = &self.history.sessions[session];
+        let is_past = |tip| self.now() >= self.earliest_end_since(tip);
+        known.may_have_ended || known.tip.is_none_or(is_past)
     }
 
     fn may_write(&mut self, who: Who) {
@@ -239,7 +289,24 @@ impl Reference {
         self.parties.iter().any(ends)
     }
 
+    /// A session that lived as long as this version says lives on.
+    fn extends(&mut self, version: VersionNumber) {
+        let now = self.now();
+        let version = &self.history.versions[version];
+        if now >= version.earliest_end {
+            self.history.sessions[version.session].extended_late_at = Some(now);
+            self.tally.count("a session is extended late");
+        }
+    }
+
     fn is_in_the_store(&mut self, who: Who, version: VersionNumber) {
+        let known = &self.history.versions[version];
+        if let Some(tip) = self.history.sessions[known.session].tip
+            && tip != version
+            && self.history.builds_on(version, tip)
+        {
+            self.extends(tip);
+        }
         if let Err(lost) = self.history.took_effect(version) {
             self.violated(lost);
         }
@@ -248,8 +315,7 @@ impl Reference {
             let party = &mut self.parties[who];
             party.wrote_now = Some(version);
             party.wrote = Some(version);
-            let session = self.history.versions[version].session;
-            party.had.push(session);
+            party.had.push(version);
         }
     }
 
@@ -263,6 +329,7 @@ impl Reference {
         now: i64,
     ) {
         let party = &self.parties[who];
+        let (staged, wishes) = &party.taken;
         let parent_version = parent.map(|parent| &self.history.versions[parent]);
         let nothing = Content::new();
         let before = parent_version.map_or(&nothing, |parent| &parent.content);
@@ -280,8 +347,10 @@ impl Reference {
         let remembered = login
             .filter(|(_, how)| *how == How::RememberMe)
             .map(|_| Lasting::Longer);
+        let forgets = login.is_some_and(|(_, how)| how == How::ForgetMe);
+        let timeouts = wishes.timeouts;
         let kept = parent_version
-            .filter(|parent| login.is_none() || parent.logged_in.is_some())
+            .filter(|parent| login.is_none() || parent.logged_in.is_some() && !forgets)
             .and_then(|parent| parent.lasting);
         let started_at = match (login, parent_version) {
             (None, Some(parent)) => parent.started_at,
@@ -295,7 +364,7 @@ impl Reference {
             line.find(|version| version.issues)
                 .map(|version| version.at)
         });
-        let privileged = login.is_some() || party.wishes.renew;
+        let privileged = login.is_some() || wishes.renew;
         let issues = privileged || parent.is_none();
         let is_due = |at| self.rules.renew_ids && now >= at + RENEWED_AFTER;
         let mut version = KnownVersion {
@@ -304,17 +373,18 @@ impl Reference {
             parent,
             writer: who,
             at: now,
-            content: apply(&party.staged, before),
+            content: apply(staged, before),
             logged_in,
             login_loaded_at: login.map(|_| party.loaded_at),
             privileged,
+            refused: false,
             issues,
             may_issue: issues || renewed_at.is_some_and(is_due),
-            brought: match (party.brought, party.wrote) {
-                (Brought::Id(id), None) => Some(id),
+            brought: match (&party.brought.ids[..], party.wrote) {
+                ([id], None) => Some(*id),
                 _ => None,
             },
-            lasting: remembered.or(party.wishes.timeouts).or(kept),
+            lasting: remembered.or(timeouts).or(kept),
             started_at,
             earliest_end: 0,
             latest_end: 0,
@@ -322,8 +392,8 @@ impl Reference {
         let end = version.end_if_active(now);
         version.earliest_end = end;
         version.latest_end = end;
-        if party.wishes.do_not_extend
-            && party.wishes.timeouts.is_none()
+        if wishes.do_not_extend
+            && wishes.timeouts.is_none()
             && login.is_none()
             && let Some(parent) = parent_version
         {
@@ -342,6 +412,9 @@ impl Reference {
             self.violated(format!(
                 "party {who} writes session {session} to be {user_id}'s"
             ));
+        }
+        if version.logged_in.is_some() && self.everyone_may_end() {
+            self.history.sessions[session].may_have_ended = true;
         }
         self.history.versions.push(version);
     }

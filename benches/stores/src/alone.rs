@@ -23,10 +23,11 @@ impl Alone {
         }
     }
 
-    /// Waits until the machine is free. It stays so until [`end`](Self::end).
-    pub(crate) async fn begin(&mut self) -> Result<()> {
+    /// Waits until the machine is free, unless it is. It stays so until [`end`](Self::end). Returns whether
+    /// that is from now on.
+    pub(crate) async fn begin(&mut self) -> Result<bool> {
         let Some(command) = self.command.as_ref().filter(|_| self.running.is_none()) else {
-            return Ok(());
+            return Ok(false);
         };
         let mut child = Command::new("sh")
             .args(["-c", command])
@@ -39,7 +40,7 @@ impl Alone {
         let first = BufReader::new(stdout).lines().next_line().await?;
         first.ok_or("the command ended before it said that the machine is free")?;
         self.running = Some((child, stdin));
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) async fn end(&mut self) -> Result<()> {

@@ -13,6 +13,7 @@ pub(super) struct Statements {
     pub(super) load: SqlStr,
     pub(super) update: SqlStr,
     pub(super) touch: SqlStr,
+    pub(super) is_live: SqlStr,
     pub(super) delete: SqlStr,
     pub(super) delete_expired: SqlStr,
     pub(super) index: Arc<IndexStatements>,
@@ -39,6 +40,9 @@ impl Statements {
             touch: sql_str(change(
                 table,
                 "expires_at = greatest(session.expires_at, $4)",
+            )),
+            is_live: sql_str(format!(
+                "SELECT 1 FROM {table} WHERE handle = $1 AND expires_at > $2"
             )),
             delete: sql_str(format!("DELETE FROM {table} WHERE handle = $1")),
             // The array is made once, so no plan deletes more than the limit, as one that runs a
@@ -89,24 +93,13 @@ impl Statements {
     }
 }
 
-/// Changes a row if it has the version `$2` and has not expired at `$3`, and says whether it is live, and
-/// whether it was changed; no row where there is none.
+/// Changes a row if it has the version `$2` and has not expired at `$3`.
 ///
-/// An UPDATE with these conditions alone, and a look at the row in the same statement if it changed nothing,
-/// would be wrong: the look sees what was there when the statement began, and the UPDATE may have waited
-/// for another one meanwhile. A row that was deleted in between would be a conflict, and no absence. So the
-/// row is locked first, by its key alone, and what is locked is its newest version: that one is judged,
-/// and that one is changed.
+/// An UPDATE that waited for another one judges by these conditions what that one left.
 fn change(table: &str, set: &str) -> String {
     format!(
-        "WITH found AS MATERIALIZED (
-            SELECT version, expires_at FROM {table} WHERE handle = $1 FOR NO KEY UPDATE
-        ), changed AS (
-            UPDATE {table} AS session SET {set} FROM found
-            WHERE session.handle = $1 AND found.version = $2 AND found.expires_at > $3
-            RETURNING 1
-        )
-        SELECT expires_at > $3, EXISTS (SELECT FROM changed) FROM found"
+        "UPDATE {table} AS session SET {set}
+        WHERE handle = $1 AND version = $2 AND expires_at > $3"
     )
 }
 

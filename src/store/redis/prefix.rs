@@ -40,7 +40,9 @@ impl KeyPrefix {
     /// take, for a key that can be typed, and copied from a log line into `redis-cli`. And since what
     /// comes after the prefix has one length, no key of one prefix is a key of another.
     pub(super) fn key(&self, handle: &Handle) -> Vec<u8> {
-        format!("{}{handle}", self.0).into_bytes()
+        let mut key = self.followed_by(2 * handle.as_bytes().len());
+        push_hexadecimal(&mut key, handle.as_bytes());
+        key
     }
 
     /// The key of a user's list and mark.
@@ -49,12 +51,11 @@ impl KeyPrefix {
     /// of a cluster (`{…}`). All kinds of keys differ in how they end, so that here, too, no key of one
     /// prefix is a key of another.
     pub(super) fn user(&self, user: &UserHash) -> Vec<u8> {
-        let mut key = self.0.clone();
-        for byte in user.0 {
-            key.push_str(&format!("{byte:02x}"));
-        }
-        key.push_str(":user");
-        key.into_bytes()
+        const END: &[u8] = b":user";
+        let mut key = self.followed_by(2 * user.0.len() + END.len());
+        push_hexadecimal(&mut key, &user.0);
+        key.extend(END);
+        key
     }
 
     /// The key in which this user is noted as one that has a list.
@@ -69,6 +70,22 @@ impl KeyPrefix {
     /// The key of everyone's mark.
     pub(super) fn everyone(&self) -> Vec<u8> {
         format!("{}everyone", self.0).into_bytes()
+    }
+
+    /// The prefix, with room for so many bytes more.
+    fn followed_by(&self, bytes: usize) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.0.len() + bytes);
+        key.extend(self.0.as_bytes());
+        key
+    }
+}
+
+/// Digit by digit: with `format!`, each byte takes a call through the formatter, on every load of a session.
+fn push_hexadecimal(key: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        key.push(DIGITS[usize::from(byte >> 4)]);
+        key.push(DIGITS[usize::from(byte & 0xf)]);
     }
 }
 
@@ -124,8 +141,20 @@ mod tests {
 
     #[test]
     fn a_key_is_the_prefix_and_the_handle_as_logs_have_it() {
-        let key = KeyPrefix::default().key(&Handle::from_bytes([0xAB; 16]));
-        assert_eq!(key, b"cloakroom:abababababababababababababababab");
+        let handle = Handle::from_bytes(
+            *b"\x00\x01\x0f\x10\x9f\xa0\xf9\xff\x12\x34\x56\x78\x9a\xbc\xde\xf0",
+        );
+        let key = KeyPrefix::default().key(&handle);
+        assert_eq!(key, b"cloakroom:00010f109fa0f9ff123456789abcdef0");
+        assert_eq!(key, format!("cloakroom:{handle}").into_bytes());
+    }
+
+    #[test]
+    fn a_users_key_has_the_hash_of_the_user_id_in_hexadecimal_digits() {
+        let key = KeyPrefix::default().user(&UserHash::of("alice"));
+        let expected =
+            "cloakroom:2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90:user";
+        assert_eq!(key, expected.as_bytes());
     }
 
     /// Or a store could be made to find its keys in another's.
