@@ -614,9 +614,9 @@ mod tests {
             let mut ours = data(&[("n", "x")]);
             begin(&mut ours);
             let saved = ours.changes().clone();
-            let mut payload = Vec::new();
+            let mut payload = Bytes::new();
             ours.encode(&mut payload);
-            let in_store = Loaded::new(payload.into(), 0).unwrap();
+            let in_store = Loaded::new(payload[..].into(), 0).unwrap();
             append(&mut ours, "n", "+");
             let seen = contents(&ours);
             ours.advance(&saved, in_store).unwrap();
