@@ -29,16 +29,15 @@ fn runtime() -> Runtime {
 fn in_a_request(keys: usize, bench: impl FnOnce(&Runtime, &Session)) {
     let runtime = runtime();
     let answer = Arc::new(Notify::new());
-    let (given, session) = (Arc::new(Mutex::new(None)), Notify::new());
-    let session = Arc::new(session);
+    let (given, has_given) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()));
     let handler = {
-        let (given, has_given, answer) = (given.clone(), session.clone(), answer.clone());
+        let (given, has_given, answer) = (given.clone(), has_given.clone(), answer.clone());
         move |request: Request<Body>| {
             let (given, has_given, answer) = (given.clone(), has_given.clone(), answer.clone());
             async move {
                 let session = Session::load(request.extensions()).await.unwrap();
                 for key in 0..keys {
-                    session.insert(format!("key{key}"), 1_u64).unwrap();
+                    session.insert(&format!("key{key}"), 1_u64).unwrap();
                 }
                 session.save().await.unwrap();
                 *given.lock().unwrap() = Some(session);
@@ -52,7 +51,7 @@ fn in_a_request(keys: usize, bench: impl FnOnce(&Runtime, &Session)) {
         .layer(SessionLayer::new(MemoryStore::new()))
         .service_fn(handler);
     let request = runtime.spawn(app.oneshot(Request::new(Body::empty())));
-    runtime.block_on(session.notified());
+    runtime.block_on(has_given.notified());
     let session = given.lock().unwrap().take().unwrap();
     bench(&runtime, &session);
     answer.notify_one();
@@ -159,7 +158,8 @@ fn memory_store_touch(bencher: Bencher<'_, '_>) {
         let (mut expiry, now) = (3_600_000, from_unix_millis(1));
         bencher.bench_local(|| {
             expiry += 1;
-            let touch = store.touch(&next(), from_unix_millis(expiry), Version::from_u64(1), now);
+            let handle = next();
+            let touch = store.touch(&handle, from_unix_millis(expiry), Version::from_u64(1), now);
             assert_eq!(runtime.block_on(touch).unwrap(), Outcome::Done);
         });
     });
@@ -170,7 +170,8 @@ fn memory_store_update(bencher: Bencher<'_, '_>) {
     with_records(|runtime, store, next| {
         let (record, now) = (record(), from_unix_millis(1));
         bencher.bench_local(|| {
-            let update = store.update(&next(), &record, record.version, now);
+            let handle = next();
+            let update = store.update(&handle, &record, record.version, now);
             assert_eq!(runtime.block_on(update).unwrap(), Outcome::Done);
         });
     });

@@ -299,20 +299,27 @@ impl MemoryStore {
     fn sweep_a_little(&self, shard: &Shard, now: i64) {
         let cutoff = before_grace(now);
         if shard.has_expired_by(cutoff) {
-            self.sweep(shard.lock(&self.users), cutoff, SWEPT_PER_SHARD);
+            self.sweep(|| Some(shard.lock(&self.users)), cutoff, SWEPT_PER_SHARD);
         }
         let turn = self.sweeps.fetch_add(1, Ordering::Relaxed);
         let another = &self.shards[turn % SHARDS];
-        if another.has_expired_by(cutoff)
-            && let Some(table) = another.try_lock(&self.users)
-        {
-            self.sweep(table, cutoff, SWEPT_PER_SHARD);
+        if another.has_expired_by(cutoff) {
+            self.sweep(|| another.try_lock(&self.users), cutoff, SWEPT_PER_SHARD);
         }
     }
 
-    fn sweep(&self, mut table: LockedShard<'_>, cutoff: i64, most: usize) -> usize {
-        let removed = table.remove_expired(cutoff, most);
-        drop(table);
+    /// Removes up to `most` expired records of the shard that `lock` locks, and returns how many. The
+    /// allocator is called before and after, and not while others wait for the lock.
+    fn sweep<'a>(
+        &self,
+        lock: impl FnOnce() -> Option<LockedShard<'a>>,
+        cutoff: i64,
+        most: usize,
+    ) -> usize {
+        let mut removed = Vec::with_capacity(most);
+        if let Some(mut table) = lock() {
+            table.remove_expired(cutoff, most, &mut removed);
+        }
         self.give_back_places(removed.len());
         removed.len()
     }
@@ -423,7 +430,7 @@ impl SessionStore for MemoryStore {
             }
             if shard.has_expired_by(cutoff) {
                 let most = DELETED_PER_LOCK.min(limit - deleted);
-                deleted += self.sweep(shard.lock(&self.users), cutoff, most);
+                deleted += self.sweep(|| Some(shard.lock(&self.users)), cutoff, most);
                 without_any = 0;
             } else {
                 without_any += 1;

@@ -85,9 +85,8 @@ impl Shard {
 }
 
 impl LockedShard<'_> {
-    /// Removes up to `most` records that expired at `cutoff` or before.
-    pub(super) fn remove_expired(&mut self, cutoff: i64, most: usize) -> Vec<Removed> {
-        let mut removed = Vec::new();
+    /// Moves up to `most` records that expired at `cutoff` or before into `removed`, which was empty.
+    pub(super) fn remove_expired(&mut self, cutoff: i64, most: usize, removed: &mut Vec<Removed>) {
         for owner in Owner::ALL {
             while removed.len() < most
                 && let Some((slot, expires_at)) = self.first(owner)
@@ -96,7 +95,6 @@ impl LockedShard<'_> {
                 removed.push(self.remove(slot));
             }
         }
-        removed
     }
 }
 
