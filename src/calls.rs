@@ -1,7 +1,7 @@
 //! The store calls of a layer: each ends in time, and each failure is reported once, here.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 use crate::clock::from_unix_millis;
@@ -126,10 +126,15 @@ impl Settings {
         &self,
         operation: &'static str,
         handle: Option<&Handle>,
-        call: impl Future<Output = Result<T, StoreError>>,
+        mut call: StoreCall<'_, T>,
     ) -> Result<T, StoreError> {
         let timer = Timer::start();
-        let result = self.in_time(operation, call).await;
+        // A store in memory is ready at once, and needs no timer.
+        let result = match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+            Poll::Ready(result) => result,
+            // Boxed, so that a handler's future has no room for a timer.
+            Poll::Pending => Box::pin(self.in_time(operation, call)).await,
+        };
         timer.stop(operation, &result);
         if let Err(error) = &result {
             // Such a record is reported with what becomes of it.
@@ -145,20 +150,17 @@ impl Settings {
     async fn in_time<T>(
         &self,
         operation: &'static str,
-        call: impl Future<Output = Result<T, StoreError>>,
+        call: StoreCall<'_, T>,
     ) -> Result<T, StoreError> {
-        let mut call = pin!(call);
-        // A store in memory is ready at once, and needs no timer.
-        let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
-        match first {
-            Poll::Ready(result) => result,
-            Poll::Pending => match tokio::time::timeout(self.store_timeout, call).await {
-                Ok(result) => result,
-                Err(_) => Err(StoreError::timed_out(format!(
-                    "no answer to `{operation}` within {:?} (SessionLayerBuilder::store_timeout)",
-                    self.store_timeout
-                ))),
-            },
+        match tokio::time::timeout(self.store_timeout, call).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::timed_out(format!(
+                "no answer to `{operation}` within {:?} (SessionLayerBuilder::store_timeout)",
+                self.store_timeout
+            ))),
         }
     }
 }
+
+/// A call of the store, as its trait has it.
+type StoreCall<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

@@ -1,8 +1,9 @@
 //! The clock by which sessions expire, and points in time as stores keep them.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 /// Tells the time by which sessions are created and expire.
 ///
@@ -17,6 +18,12 @@ use time::{Duration, OffsetDateTime};
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time now, in UTC.
     fn now(&self) -> OffsetDateTime;
+
+    /// [`now`](Self::now) as unix milliseconds: what the layer asks for, once or twice with each request
+    /// that uses its session. A clock that counts milliseconds need not make a date of them.
+    fn unix_millis(&self) -> i64 {
+        to_unix_millis(self.now())
+    }
 }
 
 /// The clock of the operating system.
@@ -26,6 +33,14 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
+    }
+
+    fn unix_millis(&self) -> i64 {
+        let millis = |duration: std::time::Duration| duration.as_millis() as i64;
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => millis(since),
+            Err(before) => -millis(before.duration()),
+        }
     }
 }
 
@@ -49,7 +64,13 @@ pub fn to_unix_millis(time: OffsetDateTime) -> i64 {
 ///
 /// The inverse of [`to_unix_millis`].
 pub fn from_unix_millis(millis: i64) -> OffsetDateTime {
-    OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(millis.clamp(EARLIEST, LATEST))
+    let millis = millis.clamp(EARLIEST, LATEST);
+    let (seconds, fraction) = (millis.div_euclid(1_000), millis.rem_euclid(1_000));
+    // Neither fails: the seconds are clamped, and the fraction is one. A sum with a `Duration` says the same,
+    // and takes several times as long.
+    OffsetDateTime::from_unix_timestamp(seconds)
+        .and_then(|time| time.replace_millisecond(fraction as u16))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// The first millisecond of the year -9999, and the last one of the year 9999.

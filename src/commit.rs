@@ -61,13 +61,17 @@ impl HandlerVerdict {
 pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(), Error> {
     let entered = slot.enter().await;
     slot.close();
-    if verdict == HandlerVerdict::ServerError {
-        slot.with(|state| state.discard_staged());
-        check_cookie(&slot).await;
-        return Ok(());
+    let committed = match verdict {
+        HandlerVerdict::ServerError => {
+            slot.with(|state| state.discard_staged());
+            Ok(())
+        }
+        HandlerVerdict::Success => run_or_discard(slot.clone(), entered).await,
+    };
+    if let Some(id) = id_to_check(&slot) {
+        // Rare, as are the other futures that are boxed here: each would make that of every commit larger.
+        Box::pin(check_cookie(&slot, id)).await;
     }
-    let committed = run_or_discard(slot.clone(), entered).await;
-    check_cookie(&slot).await;
     match committed {
         Ok(()) => Ok(()),
         // The session ended while the request ran. It was reported; the response stands.
@@ -83,16 +87,18 @@ pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(
     }
 }
 
-/// Looks whether a cookie that a save has prepared is still that of the session, where nothing was written
-/// since that would say so.
-async fn check_cookie(slot: &Slot) {
+/// The id that a save has prepared a cookie with, if nothing was written since that would say whether it is
+/// still the session's.
+fn id_to_check(slot: &Slot) -> Option<SessionId> {
     let id = slot.with(|state| match &state.cookie {
         CookieEffect::Set { id, .. } if state.cookie_may_be_stale => Some(id.clone()),
         _ => None,
     });
-    let Some(id) = id.flatten() else {
-        return;
-    };
+    id.flatten()
+}
+
+/// Keeps a cookie to itself whose id is not the session's any more.
+async fn check_cookie(slot: &Slot, id: SessionId) {
     let opened = open(slot, &id, slot.settings.now()).await;
     if !matches!(opened, Ok((Standing::Live(live), _)) if live.is_current) {
         slot.with(|state| state.cookie = CookieEffect::Keep);
@@ -189,7 +195,11 @@ async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
         (Plan::Nothing, _) => Ok(()),
         // By what was loaded; another request may have kept it alive since.
         (Plan::Drop(Dropped::Expired), Some(base)) => {
-            in_task(settings, contend(slot, entered.share(), base.id, job)).await
+            Box::pin(in_task(
+                settings,
+                contend(slot, entered.share(), base.id, job),
+            ))
+            .await
         }
         (Plan::Drop(why), _) => lose(&slot, why),
         (Plan::Create(write), _) => match settings
@@ -198,11 +208,8 @@ async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
         {
             Ok(()) => finish(&slot, write, &job),
             Err(error) => {
-                in_task(
-                    settings.clone(),
-                    verify(slot, entered.share(), write, job, error),
-                )
-                .await
+                let verified = verify(slot, entered.share(), write, job, error);
+                Box::pin(in_task(settings.clone(), verified)).await
             }
         },
         (Plan::Touch { expires_at }, Some(base)) => {
@@ -215,7 +222,7 @@ async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
         }
         (Plan::Update { write, importance }, Some(base)) => {
             if job.wishes.timeouts.is_some() {
-                index::extend(&settings, &write.live).await?;
+                Box::pin(index::extend(&settings, &write.live)).await?;
             }
             let update =
                 settings.update(&base.subject.handle, &write.live.record, base.version, now);
@@ -225,18 +232,12 @@ async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
                 (_, Importance::Upkeep) => Ok(()),
                 (Ok(Outcome::Missing), _) => lose(&slot, Dropped::Ended),
                 (Ok(Outcome::Conflict), _) => {
-                    in_task(
-                        settings.clone(),
-                        contend(slot, entered.share(), base.id, job),
-                    )
-                    .await
+                    let contended = contend(slot, entered.share(), base.id, job);
+                    Box::pin(in_task(settings.clone(), contended)).await
                 }
                 (Err(error), _) => {
-                    in_task(
-                        settings.clone(),
-                        verify(slot, entered.share(), write, job, error),
-                    )
-                    .await
+                    let verified = verify(slot, entered.share(), write, job, error);
+                    Box::pin(in_task(settings.clone(), verified)).await
                 }
             }
         }
@@ -330,7 +331,6 @@ async fn took_effect(slot: &Slot, write: &Write, error: &StoreError) -> bool {
 ///
 /// When changes staged meanwhile do not fit on top of what was written, or never stay the same for long
 /// enough to be put there. They are dropped then; what was written stays.
-#[allow(clippy::result_large_err)] // As `State::advance`.
 fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     let Write {
         mut live,
@@ -386,15 +386,14 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
 }
 
 /// What `finish` does under the lock: returns the data that was replaced, to be dropped outside of it.
-#[allow(clippy::result_large_err)] // As `State::advance`.
 fn take_over(
     state: &mut State,
     generation: u64,
-    live: Live,
+    live: Box<Live>,
     data: Data,
     (cookie, told): (&Option<CookieEffect>, Option<EventKind>),
     job: &Job,
-) -> Result<Data, Live> {
+) -> Result<Data, Box<Live>> {
     let is_current = live.is_current;
     let replaced = state.advance(generation, live, data, job)?;
     state.id_is_unsent |= told.is_some();

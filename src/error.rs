@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::id::RandomSourceError;
+use crate::random::RandomSourceError;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// A session could not be loaded, read, changed or saved.

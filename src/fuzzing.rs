@@ -205,7 +205,7 @@ fn assert_sound(write: &Write, now: i64) {
         header,
         presented,
         ..
-    } = &write.live;
+    } = &*write.live;
     let decoded = Record::decode(&record.encode()).unwrap();
     assert_eq!(&decoded, record);
     let (back, start) = Header::decode(&decoded.payload).unwrap();

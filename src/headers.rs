@@ -1,6 +1,6 @@
 //! What a session does to the headers of a response.
 
-use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::carrier::{Carrier, Carriers, Line};
@@ -119,6 +119,10 @@ fn vary(headers: &mut HeaderMap, carriers: &Carriers) {
 
 /// Adds a name to `Vary`, unless it says so already.
 fn vary_by(headers: &mut HeaderMap, added: HeaderValue) {
+    if let Entry::Vacant(vacant) = headers.entry(VARY) {
+        vacant.insert(added);
+        return;
+    }
     let says_so = |line: &HeaderValue| {
         line.as_bytes().split(|&byte| byte == b',').any(|name| {
             let name = name.trim_ascii();
@@ -128,14 +132,13 @@ fn vary_by(headers: &mut HeaderMap, added: HeaderValue) {
     if headers.get_all(VARY).iter().any(says_so) {
         return;
     }
-    let merged = headers.get(VARY).and_then(|first| {
+    if let Some(first) = headers.get_mut(VARY) {
         let line = [first.as_bytes(), b", ", added.as_bytes()].concat();
-        HeaderValue::from_bytes(&line).ok()
-    });
-    match (headers.get_mut(VARY), merged) {
-        (Some(first), Some(merged)) => *first = merged,
-        _ => {
-            headers.append(VARY, added);
+        match HeaderValue::from_bytes(&line) {
+            Ok(merged) => *first = merged,
+            Err(_) => {
+                headers.append(VARY, added);
+            }
         }
     }
 }

@@ -11,10 +11,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use crate::random::{RandomSourceError, fill_random};
 
 const HANDLE_BYTES: usize = 16;
 const SECRET_BYTES: usize = 20;
@@ -139,13 +139,18 @@ impl SecretDigest {
 
 impl PartialEq for SecretDigest {
     fn eq(&self, other: &Self) -> bool {
-        // By words: byte by byte takes several times as long.
-        let words = |digest: &Self| {
-            let (words, _) = digest.0.as_chunks();
-            [0, 1, 2, 3].map(|word: usize| u64::from_ne_bytes(words[word]))
-        };
-        words(self).ct_eq(&words(other)).into()
+        equal_in_constant_time(&self.0, &other.0)
     }
+}
+
+/// Whether they are the same, in a time that does not tell how far they are.
+pub(crate) fn equal_in_constant_time(first: &[u8; 32], second: &[u8; 32]) -> bool {
+    // By words: byte by byte takes several times as long.
+    let words = |bytes: &[u8; 32]| {
+        let (words, _) = bytes.as_chunks();
+        [0, 1, 2, 3].map(|word: usize| u64::from_ne_bytes(words[word]))
+    };
+    words(first).ct_eq(&words(second)).into()
 }
 
 impl Eq for SecretDigest {}
@@ -200,28 +205,6 @@ impl SessionId {
     }
 }
 
-/// The operating system's random source failed, so no id can be made.
-#[derive(Debug)]
-pub(crate) struct RandomSourceError(rand::rngs::SysError);
-
-impl fmt::Display for RandomSourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the operating system's random source failed")
-    }
-}
-
-impl std::error::Error for RandomSourceError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0)
-    }
-}
-
-/// Fills the buffer from the operating system, without a generator of our own in between that a fork or a
-/// snapshot of the process could repeat.
-pub(crate) fn fill_random(buffer: &mut [u8]) -> Result<(), RandomSourceError> {
-    SysRng.try_fill_bytes(buffer).map_err(RandomSourceError)
-}
-
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 const NOT_IN_ALPHABET: u8 = 0xFF;
@@ -258,18 +241,18 @@ pub(crate) fn decode_base64url<const BYTES: usize, const CHARS: usize>(
 ) -> Option<[u8; BYTES]> {
     const { assert!(BYTES.is_multiple_of(3) && CHARS == BYTES / 3 * 4) };
     let mut bytes = [0; BYTES];
+    // All values together, to look only once whether each was in the alphabet.
+    let mut any = 0;
     for (group, chars) in bytes.chunks_exact_mut(3).zip(text.chunks_exact(4)) {
         let mut bits = 0;
         for &char in chars {
             let value = VALUES[usize::from(char)];
-            if value == NOT_IN_ALPHABET {
-                return None;
-            }
+            any |= value;
             bits = bits << 6 | u32::from(value);
         }
         group.copy_from_slice(&bits.to_be_bytes()[1..]);
     }
-    Some(bytes)
+    (any < NOT_IN_ALPHABET).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -140,6 +140,7 @@ mod id;
 mod layer;
 mod load;
 mod login;
+mod random;
 mod record;
 pub mod service;
 mod session;

@@ -7,7 +7,8 @@ use crate::commit::identity::end_copied;
 use crate::error::Error;
 use crate::events::{EventKind, Refusal, Subject};
 use crate::id::{Handle, SessionId};
-use crate::slot::{Slot, Stage};
+use crate::record::Record;
+use crate::slot::{Entry, Slot, Stage};
 use crate::state::data::Loaded;
 use crate::state::plan::Dropped;
 use crate::state::{Standing, State, Verdict, judge};
@@ -19,91 +20,148 @@ use crate::store::{StoreError, StoreErrorKind};
 ///
 /// When the store fails, or the request is over.
 pub(crate) async fn load(slot: &Arc<Slot>) -> Result<(), Error> {
-    if let Some(outcome) = outcome(slot) {
-        return outcome;
-    }
-    let _entered = slot.enter().await;
-    if let Some(outcome) = outcome(slot) {
-        return outcome;
-    }
+    let entered = match slot.enter_untouched() {
+        Entry::Granted(entered) => entered,
+        Entry::Refused(outcome) => return outcome,
+        Entry::Busy => {
+            let entered = slot.enter().await;
+            if let Some(outcome) = slot.stage().outcome() {
+                return outcome;
+            }
+            entered
+        }
+    };
     let loaded = resolve(slot).await;
     let mut stage = slot.stage();
-    if matches!(*stage, Stage::Closed) {
-        return Err(Error::closed());
-    }
-    match loaded {
-        Ok(state) => {
-            *stage = Stage::Loaded(Box::new(state));
-            Ok(())
-        }
-        Err(error) => {
-            *stage = Stage::Failed(error.clone());
-            Err(error)
-        }
-    }
-}
-
-/// What was loaded before; `None` if nothing was.
-fn outcome(slot: &Slot) -> Option<Result<(), Error>> {
-    match &*slot.stage() {
-        Stage::Untouched => None,
-        Stage::Loaded(_) => Some(Ok(())),
-        Stage::Failed(error) => Some(Err(error.clone())),
-        Stage::Closed => Some(Err(Error::closed())),
-    }
-}
-
-async fn resolve(slot: &Slot) -> Result<State, Error> {
-    let settings = &*slot.settings;
-    let brought = slot.brought();
-    if let Some(oddity) = brought.oddity() {
-        let is_cookie = brought.carrier() == Carrier::Cookie;
-        let cookie = is_cookie.then(|| settings.carriers.name());
-        settings.events.odd_lines(oddity, cookie);
-    }
-    let now = settings.now();
-    let mut opened = (Standing::Absent, Loaded::nothing());
-    let mut live = 0_usize;
-    let mut copied = Vec::new();
-    for value in brought.values() {
-        let Some(id) = SessionId::parse(value) else {
-            settings.events.malformed_id();
-            continue;
+    if matches!(*stage, Stage::Untouched) {
+        *stage = match loaded {
+            Ok(state) => Stage::Loaded(state),
+            Err(error) => Stage::Failed(error),
         };
-        let (standing, loaded, told) = look_up(slot, &id, now).await?;
+    }
+    let outcome = stage.outcome();
+    entered.leave(stage);
+    outcome.unwrap_or(Ok(()))
+}
+
+async fn resolve(slot: &Slot) -> Result<Box<State>, Error> {
+    let (ids, mut opening) = Opening::of(slot);
+    for id in ids.iter().flatten() {
+        let record = slot.settings.load(&id.handle).await;
+        opening.open(slot, id, record)?;
+    }
+    if !opening.copied.is_empty() {
+        // Rare, and boxed: it would make the future of every load larger.
+        Box::pin(opening.end_copied(slot)).await?;
+    }
+    Ok(opening.into_state(slot))
+}
+
+/// What the ids of a request have opened so far.
+struct Opening {
+    now: i64,
+    carrier: Carrier,
+    brought_id: bool,
+    standing: Standing,
+    loaded: Loaded,
+    /// How many live sessions were opened.
+    live: usize,
+    /// Sessions of which a copy of an id came.
+    copied: Vec<Subject>,
+}
+
+impl Opening {
+    /// The ids that came, and nothing opened yet.
+    fn of(slot: &Slot) -> ([Option<SessionId>; 2], Self) {
+        let settings = &*slot.settings;
+        let brought = slot.brought();
+        if let Some(oddity) = brought.oddity() {
+            let is_cookie = brought.carrier() == Carrier::Cookie;
+            let cookie = is_cookie.then(|| settings.carriers.name());
+            settings.events.odd_lines(oddity, cookie);
+        }
+        let mut ids = [None, None];
+        for (value, id) in brought.values().zip(&mut ids) {
+            *id = SessionId::parse(value);
+            if id.is_none() {
+                settings.events.malformed_id();
+            }
+        }
+        let opening = Self {
+            now: settings.now(),
+            carrier: brought.carrier(),
+            brought_id: brought.is_some(),
+            standing: Standing::Absent,
+            loaded: Loaded::nothing(),
+            live: 0,
+            copied: Vec::new(),
+        };
+        (ids, opening)
+    }
+
+    /// Takes in what was found under an id.
+    ///
+    /// # Errors
+    ///
+    /// As [`look_at`].
+    fn open(
+        &mut self,
+        slot: &Slot,
+        id: &SessionId,
+        record: Result<Option<Record>, StoreError>,
+    ) -> Result<(), Error> {
+        let (standing, loaded, told) = look_at(slot, id, record, self.now)?;
         match told {
-            Some((EventKind::CopyInUse, subject)) => copied.push(subject),
-            Some((kind, subject)) => settings.events.tell(kind, &subject),
+            Some((EventKind::CopyInUse, subject)) => self.copied.push(subject),
+            Some((kind, subject)) => slot.settings.events.tell(kind, &subject),
             None => {}
         }
         match standing {
             Standing::Absent => {}
             Standing::Live(found) => {
                 // Two ids may be of one session: an old one that still opens it, and the current one.
-                let again = is_of(&opened.0, found.handle());
-                live += usize::from(!again);
+                let again = is_of(&self.standing, found.handle());
+                self.live += usize::from(!again);
                 if !again || found.is_current {
-                    opened = (Standing::Live(found), loaded);
+                    self.standing = Standing::Live(found);
+                    self.loaded = loaded;
                 }
             }
-            other if live == 0 => opened = (other, loaded),
+            other if self.live == 0 => {
+                self.standing = other;
+                self.loaded = loaded;
+            }
             _ => {}
         }
+        Ok(())
     }
-    for subject in copied {
-        copied_id_used(slot, subject, &opened.0).await?;
+
+    /// Ends the sessions of which copies came, if the layer is to do so.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    async fn end_copied(&mut self, slot: &Slot) -> Result<(), Error> {
+        for subject in std::mem::take(&mut self.copied) {
+            copied_id_used(slot, subject, &self.standing).await?;
+        }
+        Ok(())
     }
-    // Two live sessions under one name: which one is the user's cannot be told, so neither is.
-    if live > 1 {
-        settings.events.two_live_sessions(settings.carriers.name());
-        opened = (Standing::Absent, Loaded::nothing());
+
+    fn into_state(mut self, slot: &Slot) -> Box<State> {
+        let settings = &*slot.settings;
+        // Two live sessions under one name: which one is the user's cannot be told, so neither is.
+        if self.live > 1 {
+            settings.events.two_live_sessions(settings.carriers.name());
+            self.standing = Standing::Absent;
+            self.loaded = Loaded::nothing();
+        }
+        let mut state = Box::new(State::new(self.standing, self.loaded, &settings.rules));
+        state.loaded_at = self.now;
+        state.carrier = self.carrier;
+        state.brought_id = self.brought_id;
+        state
     }
-    let (standing, loaded) = opened;
-    let mut state = State::new(standing, loaded, &settings.rules);
-    state.loaded_at = now;
-    state.carrier = brought.carrier();
-    state.brought_id = brought.is_some();
-    Ok(state)
 }
 
 fn is_of(standing: &Standing, handle: &Handle) -> bool {
@@ -134,13 +192,14 @@ async fn copied_id_used(slot: &Slot, subject: Subject, opened: &Standing) -> Res
 ///
 /// # Errors
 ///
-/// As [`look_up`].
+/// As [`look_at`].
 pub(crate) async fn open(
     slot: &Slot,
     id: &SessionId,
     now: i64,
 ) -> Result<(Standing, Loaded), Error> {
-    let (standing, loaded, told) = look_up(slot, id, now).await?;
+    let record = slot.settings.load(&id.handle).await;
+    let (standing, loaded, told) = look_at(slot, id, record, now)?;
     // What became of it meanwhile is told with what becomes of the request's changes.
     let standing = match told {
         Some((EventKind::Expired, _)) => Standing::Lost(Dropped::Expired),
@@ -155,12 +214,17 @@ pub(crate) async fn open(
 /// What is to be told of an id that opens nothing.
 type Told = Option<(EventKind, Subject)>;
 
-/// What an id opens now.
+/// What an id opens now, given what the store said of its handle.
 ///
 /// # Errors
 ///
 /// When the store fails, or the record is of a newer format: neither says that there is no session.
-async fn look_up(slot: &Slot, id: &SessionId, now: i64) -> Result<(Standing, Loaded, Told), Error> {
+fn look_at(
+    slot: &Slot,
+    id: &SessionId,
+    record: Result<Option<Record>, StoreError>,
+    now: i64,
+) -> Result<(Standing, Loaded, Told), Error> {
     let settings = &*slot.settings;
     let nothing = |standing, told| Ok((standing, Loaded::nothing(), told));
     let refused = |refusal, subject| {
@@ -169,7 +233,7 @@ async fn look_up(slot: &Slot, id: &SessionId, now: i64) -> Result<(Standing, Loa
             Some((EventKind::Refused(refusal), subject)),
         )
     };
-    let record = match settings.load(&id.handle).await {
+    let record = match record {
         Ok(Some(record)) => record,
         Ok(None) => return refused(Refusal::Unknown, (&id.handle).into()),
         Err(error) if error.kind() == StoreErrorKind::Undecodable => {

@@ -137,14 +137,16 @@ where
                     let Some(slot) = &this.guard.0 else {
                         return Poll::Ready(Ok(response));
                     };
-                    if slot.close_untouched() {
-                        this.guard.0 = None;
-                        return Poll::Ready(Ok(response));
-                    }
                     let verdict = HandlerVerdict::of(response.status());
-                    if !needs_commit(slot, verdict) {
-                        finish(slot, &mut response);
-                        return Poll::Ready(Ok(response));
+                    match conclude(slot, verdict) {
+                        Conclusion::Closed(effects) => {
+                            if let Some(effects) = effects {
+                                effects.apply(response.headers_mut(), &slot.settings);
+                            }
+                            this.guard.0 = None;
+                            return Poll::Ready(Ok(response));
+                        }
+                        Conclusion::Commit => {}
                     }
                     let commit = Box::pin(commit(slot.clone(), verdict));
                     let response = Some(response);
@@ -169,33 +171,45 @@ where
     }
 }
 
-/// Whether there is anything to write, or to wait for. If not, the session is closed.
-fn needs_commit(slot: &Slot, verdict: HandlerVerdict) -> bool {
+/// How the session of a request ends with its response.
+enum Conclusion {
+    /// It is closed: there was nothing to write, nor to wait for. The response may have something to say.
+    Closed(Option<Effects>),
+    Commit,
+}
+
+/// Closes the session, unless there is something to write, or to wait for.
+fn conclude(slot: &Slot, verdict: HandlerVerdict) -> Conclusion {
+    let settings = &*slot.settings;
     let mut stage = slot.stage();
     // Under the lock: whoever enters later looks at the stage after that, and finds the session closed. Or
     // else a login of another task could take effect after this look, and its cookie would never go out.
-    if slot.is_busy() {
-        return true;
+    if stage.is_busy() {
+        return Conclusion::Commit;
     }
     match &mut *stage {
+        untouched @ (Stage::Untouched | Stage::Closed) => {
+            *untouched = Stage::Closed;
+            Conclusion::Closed(None)
+        }
+        Stage::Failed(_) => Conclusion::Closed(Some(Effects::of_failure())),
+        Stage::Loaded(state) if state.cookie_may_be_stale => Conclusion::Commit,
         Stage::Loaded(state) => {
-            if state.cookie_may_be_stale {
-                return true;
-            }
             if verdict == HandlerVerdict::ServerError {
                 state.discard_staged();
                 state.closed = true;
-                return false;
+            } else {
+                state.closed = is_idle(state, settings.now(), &settings.rules);
             }
-            let settings = &*slot.settings;
-            state.closed = is_idle(state, settings.now(), &settings.rules);
-            !state.closed
+            match state.closed {
+                true => Conclusion::Closed(Some(Effects::of(state, settings))),
+                false => Conclusion::Commit,
+            }
         }
-        Stage::Untouched | Stage::Failed(_) | Stage::Closed => false,
     }
 }
 
-/// Says in the response what the session is to the browser and to caches.
+/// After a commit, says in the response what the session is to the browser and to caches.
 fn finish<B>(slot: &Slot, response: &mut Response<B>) {
     let settings = &*slot.settings;
     let effects = match &mut *slot.stage() {

@@ -12,8 +12,8 @@ use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::events::{CsrfRefusal, Subject};
-use crate::id::RandomSourceError;
 use crate::load::load;
+use crate::random::RandomSourceError;
 #[cfg(any(feature = "axum", feature = "testing"))]
 use crate::settings::Settings;
 use crate::slot::{Slot, SlotRef, Stage};

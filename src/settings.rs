@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::carrier::Carriers;
-use crate::clock::{Clock, to_unix_millis};
+use crate::clock::Clock;
 use crate::events::Reporter;
 #[cfg(feature = "axum")]
 use crate::guards::LocalPath;
@@ -56,6 +56,6 @@ pub(crate) struct Rules {
 impl Settings {
     /// The time now, in unix milliseconds.
     pub(crate) fn now(&self) -> i64 {
-        to_unix_millis(self.clock.now())
+        self.clock.unix_millis()
     }
 }

@@ -1,11 +1,11 @@
 //! The place of a session in a request: private, and empty until somebody asks for the session.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
 use crate::carrier::{Brought, Carrier, Carriers};
 use crate::error::Error;
@@ -45,11 +45,66 @@ pub(crate) struct Slot {
     cookies: Lines,
     /// Of the layer's header.
     ids: Lines,
-    /// One permit: store calls of one request go one after another.
-    gate: Semaphore,
-    /// How many shares there are of that permit.
-    shares: AtomicUsize,
-    stage: Mutex<Stage>,
+    inner: Mutex<Inner>,
+    /// Wakes one of those who wait for the store calls of this request.
+    left: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    stage: Stage,
+    /// How many [shares](Entered::share) there are of the right to call the store, which one at a time has:
+    /// store calls of one request go one after another.
+    shares: usize,
+    /// How many wait to enter.
+    waiting: usize,
+}
+
+/// What becomes of somebody who wants to load the session.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    Granted(Entered),
+    /// It was loaded before, with this outcome.
+    Refused(Result<(), Error>),
+    /// Somebody else is at it.
+    Busy,
+}
+
+impl Stage {
+    /// What came of the load; `None` before it.
+    pub(crate) fn outcome(&self) -> Option<Result<(), Error>> {
+        match self {
+            Self::Untouched => None,
+            Self::Loaded(_) => Some(Ok(())),
+            Self::Failed(error) => Some(Err(error.clone())),
+            Self::Closed => Some(Err(Error::closed())),
+        }
+    }
+}
+
+/// The stage, locked, and with it the gate to the store.
+#[derive(Debug)]
+pub(crate) struct LockedStage<'a>(MutexGuard<'a, Inner>);
+
+impl LockedStage<'_> {
+    /// Whether a store call of this request is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.shares > 0
+    }
+}
+
+impl Deref for LockedStage<'_> {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.0.stage
+    }
+}
+
+impl DerefMut for LockedStage<'_> {
+    fn deref_mut(&mut self) -> &mut Stage {
+        &mut self.0.stage
+    }
 }
 
 /// How far the session of a request has come.
@@ -74,9 +129,12 @@ impl Slot {
             ids: header.map_or_else(Lines::default, |header| Lines::of(header.name(), headers)),
             settings,
             cookies: Lines::of(&COOKIE, headers),
-            gate: Semaphore::new(1),
-            shares: AtomicUsize::new(0),
-            stage: Mutex::new(Stage::Untouched),
+            inner: Mutex::new(Inner {
+                stage: Stage::Untouched,
+                shares: 0,
+                waiting: 0,
+            }),
+            left: Notify::const_new(),
         }
     }
 
@@ -103,8 +161,12 @@ impl Slot {
     }
 
     /// The stage, locked. Nothing of the user's runs under the lock, and nothing is awaited.
-    pub(crate) fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn stage(&self) -> LockedStage<'_> {
+        LockedStage(self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `act` on the session, if it was loaded.
@@ -150,26 +212,48 @@ impl Slot {
 
     /// Waits for the store calls of this request that are under way, and keeps others out.
     pub(crate) async fn enter(self: &Arc<Self>) -> Entered {
-        if let Ok(permit) = self.gate.acquire().await {
-            permit.forget();
+        let entered = self.try_enter(&mut self.lock());
+        match entered {
+            Some(entered) => entered,
+            // Rare, and boxed: its room would be in the future of every handler.
+            None => Box::pin(self.wait_to_enter()).await,
         }
-        self.shares.store(1, Ordering::Relaxed);
-        Entered(self.clone())
     }
 
-    /// Whether a store call of this request is under way.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.gate.available_permits() == 0
+    /// Enters to load the session, if that is still to be done and nobody else is in.
+    pub(crate) fn enter_untouched(self: &Arc<Self>) -> Entry {
+        let mut inner = self.lock();
+        match inner.stage.outcome() {
+            Some(outcome) => Entry::Refused(outcome),
+            None => self
+                .try_enter(&mut inner)
+                .map_or(Entry::Busy, Entry::Granted),
+        }
     }
 
-    /// Closes the session if nobody has asked for it; whether that is so.
-    pub(crate) fn close_untouched(&self) -> bool {
-        let mut stage = self.stage();
-        let is_untouched = matches!(*stage, Stage::Untouched) && !self.is_busy();
-        if is_untouched {
-            *stage = Stage::Closed;
+    fn try_enter(self: &Arc<Self>, inner: &mut Inner) -> Option<Entered> {
+        if inner.shares > 0 {
+            return None;
         }
-        is_untouched
+        inner.shares = 1;
+        Some(Entered {
+            slot: self.clone(),
+            is_in: true,
+        })
+    }
+
+    async fn wait_to_enter(self: &Arc<Self>) -> Entered {
+        let waiting = Waiting::new(self);
+        loop {
+            // Made before the look, so that no leaving in between is missed.
+            let left = self.left.notified();
+            let entered = self.try_enter(&mut self.lock());
+            if let Some(entered) = entered {
+                drop(waiting);
+                return entered;
+            }
+            left.await;
+        }
     }
 
     /// From now on every change is an error.
@@ -184,21 +268,59 @@ impl Slot {
 /// The right to call the store for this request; it ends when its last share is dropped. Owned, so that it can
 /// go into a task that outlives the request.
 #[derive(Debug)]
-pub(crate) struct Entered(Arc<Slot>);
+pub(crate) struct Entered {
+    slot: Arc<Slot>,
+    is_in: bool,
+}
 
 impl Entered {
     /// A share for a task that may outlive whoever waits for it, and has something left to do after it.
     pub(crate) fn share(&self) -> Self {
-        self.0.shares.fetch_add(1, Ordering::Relaxed);
-        Self(self.0.clone())
+        self.slot.lock().shares += 1;
+        Self {
+            slot: self.slot.clone(),
+            is_in: true,
+        }
+    }
+
+    /// Ends it, under a lock that the caller holds anyway.
+    pub(crate) fn leave(mut self, stage: LockedStage<'_>) {
+        self.give_back(stage);
+    }
+
+    fn give_back(&mut self, mut stage: LockedStage<'_>) {
+        self.is_in = false;
+        stage.0.shares -= 1;
+        let somebody_may_enter = stage.0.shares == 0 && stage.0.waiting > 0;
+        drop(stage);
+        if somebody_may_enter {
+            self.slot.left.notify_one();
+        }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if self.0.shares.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.gate.add_permits(1);
+        if self.is_in {
+            let slot = self.slot.clone();
+            self.give_back(slot.stage());
         }
+    }
+}
+
+/// Is counted among those who wait to enter, until dropped.
+struct Waiting<'a>(&'a Slot);
+
+impl<'a> Waiting<'a> {
+    fn new(slot: &'a Slot) -> Self {
+        slot.lock().waiting += 1;
+        Self(slot)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().waiting -= 1;
     }
 }
 

@@ -32,11 +32,9 @@ use self::plan::Dropped;
 
 /// What the id of a request is worth.
 #[derive(Debug)]
-// A live session is the common case, and boxing it would cost each load and each write an allocation.
-#[allow(clippy::large_enum_variant)]
 pub(crate) enum Standing {
-    /// It opens a live session.
-    Live(Live),
+    /// It opens a live session. Boxed, since it goes through many hands, and each would copy it.
+    Live(Box<Live>),
     /// It opens nothing: a write gets a fresh id.
     Absent,
     /// It opened a session until a moment ago: changes are dropped, without a cookie.
@@ -69,9 +67,8 @@ impl Live {
 
 /// What [`judge`] says of a record and the secret that was presented for it.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // As `Standing`.
 pub(crate) enum Verdict {
-    Live(Live, Loaded),
+    Live(Box<Live>, Loaded),
     Expired,
     /// The secret was never that of this session, or is long forgotten.
     WrongSecret,
@@ -123,13 +120,13 @@ pub(crate) fn judge(
         Some(Retirement::Superseded { .. } | Retirement::Routine) | None => {}
     }
     let loaded = Loaded::new(record.payload.clone(), start)?;
-    let live = Live {
+    let live = Box::new(Live {
         id: id.clone(),
         presented,
         is_current: retirement.is_none(),
         record,
         header,
-    };
+    });
     Ok(Verdict::Live(live, loaded))
 }
 
@@ -271,14 +268,13 @@ impl State {
     /// # Errors
     ///
     /// When something was staged since that generation: `live` is given back, and nothing was changed.
-    #[allow(clippy::result_large_err)] // What is given back is no error to pass on, and is rare.
     pub(crate) fn advance(
         &mut self,
         generation: u64,
-        live: Live,
+        live: Box<Live>,
         data: Data,
         job: &Job,
-    ) -> Result<Data, Live> {
+    ) -> Result<Data, Box<Live>> {
         if self.generation != generation {
             return Err(live);
         }

@@ -32,7 +32,7 @@ pub(crate) async fn login(slot: Arc<Slot>, login: Login) -> Result<(), Error> {
 async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), Error> {
     let settings = slot.settings.clone();
     let mut patience = Patience::new(settings.clone());
-    let staged = slot.with(|state| (state.job(), state.live().cloned()));
+    let staged = slot.with(|state| (state.job(), state.live().cloned().map(Box::new)));
     let (mut job, live) = staged.ok_or_else(Error::closed)?;
     let own = live.as_ref().map(|live| *live.handle());
     check_room(&settings, &login, own.as_ref()).await?;

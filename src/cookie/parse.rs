@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use memchr::memchr;
+
 use crate::events::{CookieLimit, DuplicateCookie, EventKind};
 
 #[cfg(any(test, fuzzing))]
@@ -130,19 +132,27 @@ pub(crate) fn find<'h>(
             None => return Found::OverLimit(Limit::Bytes),
         }
         // An empty line is one empty pair, so that endless empty lines meet the limit as well.
-        for pair in line.split(|&byte| byte == b';') {
+        let mut rest = Some(line);
+        while let Some(bytes) = rest {
             match pairs_left.checked_sub(1) {
                 Some(left) => pairs_left = left,
                 None => return Found::OverLimit(Limit::Pairs),
             }
-            if let Some((pair_name, value)) = split_pair(pair)
-                && pair_name == name
-            {
+            let end = memchr(b';', bytes).unwrap_or(bytes.len());
+            if let Some(value) = value_of(name, &bytes[..end]) {
                 found = found.and(value, host_locked);
             }
+            rest = bytes.get(end + 1..);
         }
     }
     found
+}
+
+/// The value of a pair if it has this name, which is a token: it has no `=` that could be taken for the
+/// pair's, and no space at its ends.
+fn value_of<'h>(name: &[u8], pair: &'h [u8]) -> Option<&'h [u8]> {
+    let behind_name = trim_start(pair).strip_prefix(name)?;
+    trim_start(behind_name).strip_prefix(b"=").map(trim)
 }
 
 /// The name of the cookie that a `Set-Cookie` line sets, as a browser reads it (RFC 6265bis §5.6); `None`
@@ -160,8 +170,16 @@ fn split_pair(pair: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Trims what browsers trim when they store a cookie, and nothing else. A trim that knows more kinds of
 /// space makes our name out of another one, which browsers let anybody set.
-fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+fn trim(bytes: &[u8]) -> &[u8] {
+    let mut bytes = trim_start(bytes);
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+fn trim_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;
     }
     bytes

@@ -5,7 +5,8 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::id::{RandomSourceError, SecretDigest, decode_base64url, encode_base64url, fill_random};
+use crate::id::{SecretDigest, decode_base64url, encode_base64url, equal_in_constant_time};
+use crate::random::{RandomSourceError, fill_random};
 
 /// 192 bits, of which no guess comes true; twice of it is text without padding.
 const TOKEN_BYTES: usize = 24;
@@ -90,7 +91,7 @@ fn xor(mut token: [u8; TOKEN_BYTES], mask: &[u8]) -> [u8; TOKEN_BYTES] {
 
 impl PartialEq for CsrfKey {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        equal_in_constant_time(&self.0, &other.0)
     }
 }
 

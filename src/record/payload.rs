@@ -24,6 +24,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::{Reader, RecordDecodeError, as_text};
 use crate::carrier::Carrier;
 use crate::csrf::CsrfKey;
@@ -81,6 +83,9 @@ pub(crate) enum Retirement {
     Superseded { at: i64 },
 }
 
+/// A payload in the making: on the stack, if it is as short as most are.
+pub(crate) type Bytes = SmallVec<[u8; 512]>;
+
 impl Header {
     /// Until when the cookie is kept: `None` if it ends with the browser.
     pub(crate) fn persistent_until(&self) -> Option<i64> {
@@ -97,10 +102,11 @@ impl Header {
     }
 
     /// The bytes of this header, with room for `capacity` bytes of entries.
-    pub(crate) fn encode(&self, capacity: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.encoded_size() + capacity);
-        bytes.push(self.format());
-        bytes.extend(self.secret.as_bytes());
+    pub(crate) fn encode(&self, capacity: usize) -> Bytes {
+        let format = self.format();
+        let mut bytes = Bytes::with_capacity(self.encoded_size(format) + capacity);
+        bytes.push(format);
+        bytes.extend_from_slice(self.secret.as_bytes());
         bytes.push(self.retired.len() as u8);
         for retired in &self.retired {
             let (kind, at) = match retired.retirement {
@@ -108,9 +114,9 @@ impl Header {
                 Retirement::Routine => (1, NEVER),
                 Retirement::Superseded { at } => (2, at),
             };
-            bytes.extend(retired.digest.as_bytes());
+            bytes.extend_from_slice(retired.digest.as_bytes());
             bytes.push(kind);
-            bytes.extend(at.to_be_bytes());
+            bytes.extend_from_slice(&at.to_be_bytes());
         }
         let idle = self.timeouts.idle().map_or(0, millis);
         for number in [
@@ -120,15 +126,15 @@ impl Header {
             millis(self.timeouts.absolute()),
             self.authenticated_at.unwrap_or(NEVER),
         ] {
-            bytes.extend(number.to_be_bytes());
+            bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.push(u8::from(self.persistent_cookie));
         let label = self.label.as_deref().unwrap_or_default();
         bytes.push(label.len() as u8);
-        bytes.extend(label.as_bytes());
-        if self.format() == FULL {
+        bytes.extend_from_slice(label.as_bytes());
+        if format == FULL {
             bytes.push(u8::from(self.carrier == Carrier::Header));
-            bytes.extend(self.csrf.as_bytes());
+            bytes.extend_from_slice(self.csrf.as_bytes());
         }
         bytes
     }
@@ -138,9 +144,10 @@ impl Header {
         let mut reader = Reader(payload);
         let format = reader.format(FULL)?;
         let secret = SecretDigest::from_bytes(reader.array()?);
-        let retired = (0..reader.u8()?)
-            .map(|_| decode_retired(&mut reader))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut retired = Vec::new();
+        for _ in 0..reader.u8()? {
+            retired.push(decode_retired(&mut reader)?);
+        }
         let started_at = reader.i64()?;
         let renewed_at = reader.i64()?;
         let idle = reader.i64()?;
@@ -184,10 +191,10 @@ impl Header {
         }
     }
 
-    fn encoded_size(&self) -> usize {
+    fn encoded_size(&self, format: u8) -> usize {
         const RETIRED: usize = SecretDigest::BYTES + 1 + 8;
         let label = self.label.as_ref().map_or(0, |label| label.len());
-        let full = match self.format() {
+        let full = match format {
             USUAL => 0,
             _ => 1 + CsrfKey::BYTES,
         };
@@ -232,12 +239,12 @@ pub(crate) fn entry_size(key: &str, value: &[u8]) -> usize {
 }
 
 /// Appends an entry.
-pub(crate) fn encode_entry(bytes: &mut Vec<u8>, key: &str, value: &[u8]) {
+pub(crate) fn encode_entry(bytes: &mut Bytes, key: &str, value: &[u8]) {
     // The size of a session is limited to far less than 4 GiB before anything is encoded.
-    bytes.extend((key.len() as u32).to_be_bytes());
-    bytes.extend(key.as_bytes());
-    bytes.extend((value.len() as u32).to_be_bytes());
-    bytes.extend(value);
+    bytes.extend_from_slice(&(key.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(key.as_bytes());
+    bytes.extend_from_slice(&(value.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(value);
 }
 
 /// Goes through the entries of a payload, in the order in which they stand.
@@ -350,7 +357,7 @@ mod tests {
         };
         for header in [full(), bare(), by_header, with_key] {
             let mut bytes = header.encode(0);
-            assert_eq!(bytes.len(), header.encoded_size());
+            assert_eq!(bytes.len(), header.encoded_size(header.format()));
             let length = bytes.len();
             encode_entry(&mut bytes, "k", b"1");
             let (back, entries) = Header::decode(&bytes).unwrap();
@@ -397,7 +404,7 @@ mod tests {
             &i64::MIN.to_be_bytes(),
             &[0, 0],
         ];
-        assert_eq!(bytes, expected.concat());
+        assert_eq!(bytes[..], expected.concat());
     }
 
     #[test]
@@ -411,7 +418,7 @@ mod tests {
 
     #[test]
     fn entries_come_back_in_order() {
-        let mut bytes = Vec::new();
+        let mut bytes = Bytes::new();
         let entries: [(&str, &[u8]); 3] = [("a", b"1"), ("", b""), ("schlüssel", b"\"x\"")];
         for (key, value) in entries {
             encode_entry(&mut bytes, key, value);
@@ -427,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_broken_entry_ends_the_entries() {
-        let mut bytes = Vec::new();
+        let mut bytes = Bytes::new();
         encode_entry(&mut bytes, "a", b"1");
         bytes.extend([0, 0, 0, 9, b'x']);
         let mut entries = Entries::new(&bytes);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
 use super::{KeyOf, Session};
 use crate::error::{Error, ErrorKind};
@@ -288,7 +289,9 @@ fn decode<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T, Error> {
 }
 
 fn encode<T: Serialize>(name: &str, value: &T) -> Result<Arc<[u8]>, Error> {
-    let json = serde_json::to_vec(value).map_err(|_| {
+    // On the stack, if it is short.
+    let mut json = SmallVec::<[u8; 128]>::new();
+    serde_json::to_writer(&mut json, value).map_err(|_| {
         Error::new(
             ErrorKind::Encode,
             format!(
@@ -298,5 +301,5 @@ fn encode<T: Serialize>(name: &str, value: &T) -> Result<Arc<[u8]>, Error> {
             ),
         )
     })?;
-    Ok(json.into())
+    Ok(json[..].into())
 }

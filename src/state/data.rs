@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 use crate::record::RecordDecodeError;
-use crate::record::payload::{Entries, encode_entry, entry_size};
+use crate::record::payload::{Bytes, Entries, encode_entry, entry_size};
 
 /// A closure of `update`, from the JSON of the present value to that of the next.
 pub(crate) type Replay = Arc<dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync>;
@@ -336,7 +336,7 @@ impl Data {
     }
 
     /// Appends the entries to the bytes of a payload.
-    pub(crate) fn encode(&self, payload: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, payload: &mut Bytes) {
         for (key, value) in self.entries() {
             encode_entry(payload, key, value);
         }
@@ -407,11 +407,11 @@ mod tests {
     use super::*;
 
     fn loaded(entries: &[(&str, &str)]) -> Loaded {
-        let mut payload = Vec::new();
+        let mut payload = Bytes::new();
         for (key, value) in entries {
             encode_entry(&mut payload, key, value.as_bytes());
         }
-        Loaded::new(payload.into(), 0).unwrap()
+        Loaded::new(payload[..].into(), 0).unwrap()
     }
 
     fn data(entries: &[(&str, &str)]) -> Data {
@@ -434,7 +434,7 @@ mod tests {
     }
 
     fn contents(data: &Data) -> Vec<(String, String)> {
-        let mut payload = Vec::new();
+        let mut payload = Bytes::new();
         data.encode(&mut payload);
         assert_eq!(payload.len(), data.size, "the size is counted right");
         let mut entries: Vec<_> = Entries::new(&payload)
@@ -614,9 +614,9 @@ mod tests {
             let mut ours = data(&[("n", "x")]);
             begin(&mut ours);
             let saved = ours.changes().clone();
-            let mut payload = Vec::new();
+            let mut payload = Bytes::new();
             ours.encode(&mut payload);
-            let in_store = Loaded::new(payload.into(), 0).unwrap();
+            let in_store = Loaded::new(payload[..].into(), 0).unwrap();
             append(&mut ours, "n", "+");
             let seen = contents(&ours);
             ours.advance(&saved, in_store).unwrap();

@@ -10,8 +10,9 @@ use crate::clock::from_unix_millis;
 use crate::csrf::CsrfKey;
 use crate::error::Error;
 use crate::events::{EventKind, RenewedBy};
-use crate::id::{RandomSourceError, SecretDigest, SessionId};
+use crate::id::{SecretDigest, SessionId};
 use crate::login::Login;
+use crate::random::RandomSourceError;
 use crate::record::payload::{Header, MAX_RETIRED, RetiredSecret, Retirement};
 use crate::record::{Record, Version};
 use crate::settings::Rules;
@@ -57,7 +58,7 @@ pub(crate) enum Importance {
 /// A record to write, and what it means to the request once it is written.
 #[derive(Debug)]
 pub(crate) struct Write {
-    pub(crate) live: Live,
+    pub(crate) live: Box<Live>,
     pub(crate) loaded: Loaded,
     /// What to tell the browser, if anything.
     pub(crate) cookie: Option<CookieEffect>,
@@ -394,7 +395,7 @@ impl Draft {
         let mut payload = self.header.encode(job.data.size());
         let start = payload.len();
         job.data.encode(&mut payload);
-        let payload: Arc<[u8]> = payload.into();
+        let payload: Arc<[u8]> = payload[..].into();
         let cookie = match issue {
             Issue::New(_) | Issue::Same => Some(CookieEffect::Set {
                 id: self.id.clone(),
@@ -406,7 +407,7 @@ impl Draft {
             Issue::New(told) => Some(told),
             Issue::Same | Issue::Nothing => None,
         };
-        let live = Live {
+        let live = Box::new(Live {
             id: self.id,
             presented: self.presented,
             is_current: self.is_current,
@@ -418,7 +419,7 @@ impl Draft {
                 payload: payload.clone(),
             },
             header: self.header,
-        };
+        });
         Write {
             live,
             loaded: Loaded::written(payload, start),

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 use crate::login::Login;
 use crate::record::payload::{
-    Entries, Header, MAX_RETIRED, RetiredSecret, Retirement, encode_entry,
+    Bytes, Entries, Header, MAX_RETIRED, RetiredSecret, Retirement, encode_entry,
 };
 use crate::record::{Record, Version};
 use crate::settings::Rules;
@@ -112,7 +112,7 @@ fn live() -> Request {
         record,
         header,
     };
-    Request::over(Standing::Live(live)).edit(|_| {})
+    Request::over(Standing::Live(Box::new(live))).edit(|_| {})
 }
 
 fn absent() -> Request {
@@ -146,7 +146,7 @@ impl Request {
         let mut payload = live.header.encode(0);
         let start = payload.len();
         encode_entry(&mut payload, "old", b"1");
-        live.record.payload = payload.into();
+        live.record.payload = payload[..].into();
         let loaded = Loaded::new(live.record.payload.clone(), start).unwrap();
         Self {
             state: State::new(Standing::Live(live), loaded, &self.rules),
@@ -371,9 +371,9 @@ fn check(before: &State, write: &Write) {
     let record = &live.record;
     let (header, start) = Header::decode(&record.payload).unwrap();
     assert_eq!(facts(&header), facts(&live.header), "the payload says it");
-    let mut entries = Vec::new();
+    let mut entries = Bytes::new();
     before.data.encode(&mut entries);
-    assert_eq!(record.payload[start..], entries, "the payload holds it");
+    assert_eq!(record.payload[start..], entries[..], "the payload holds it");
     assert!(live.expires_at() <= header.timeouts.deadline(header.started_at));
     assert!(header.retired.len() <= MAX_RETIRED);
     let reused = header.retired.iter().any(|one| one.digest == header.secret);

@@ -198,7 +198,7 @@ fn without_a_session_a_login_makes_one_of_what_the_request_staged() {
             .logged_in(alice().label("Firefox"), 5);
         let Live {
             id, record, header, ..
-        } = write.live;
+        } = *write.live;
         assert_eq!(id.encode(), self::id(FRESH).encode());
         assert_eq!(contents(&record), "a=1");
         assert_eq!(record.user_id.as_deref(), Some("alice"));
@@ -221,7 +221,7 @@ fn a_login_starts_both_timeouts_anew_and_keeps_the_session() {
             header,
             is_current,
             ..
-        } = write.live;
+        } = *write.live;
         assert_eq!(id.handle, self::id(OURS).handle);
         assert_eq!(header.secret, self::id(FRESH).secret.digest());
         assert!(is_current);

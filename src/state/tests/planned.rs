@@ -149,7 +149,7 @@ fn a_created_session_begins_now_under_an_id_of_our_own() {
     let write = absent().set("a", "1").set_timeouts(SHORT).written(7);
     let Live {
         id, record, header, ..
-    } = write.live;
+    } = *write.live;
     assert_eq!(id.encode(), self::id(FRESH).encode());
     assert_eq!(record.created_at, from_unix_millis(at(7)));
     assert_eq!(record.user_id, None);
@@ -314,7 +314,7 @@ fn a_write_keeps_what_it_was_not_asked_to_change() {
     let before = request.state.live().unwrap();
     let Live {
         id, record, header, ..
-    } = request.written(5).live;
+    } = *request.written(5).live;
     assert_eq!(facts(&header), facts(&before.header));
     assert_eq!(id.encode(), before.id.encode());
     assert_eq!(record.created_at, before.record.created_at);

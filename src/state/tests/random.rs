@@ -246,7 +246,7 @@ impl World {
     fn write(&mut self, standing: Option<&Standing>, write: Write) {
         let Live {
             id, record, header, ..
-        } = write.live;
+        } = *write.live;
         assert!(
             self.versions.insert(record.version.to_u64()),
             "a version twice"

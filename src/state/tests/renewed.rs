@@ -47,7 +47,7 @@ fn a_renewal_gives_out_a_fresh_secret_under_the_same_handle() {
         header,
         is_current,
         ..
-    } = write.live;
+    } = *write.live;
     assert_eq!(id.handle, self::id(OURS).handle);
     assert_eq!(header.secret, self::id(FRESH).secret.digest());
     assert!(is_current);
@@ -240,7 +240,7 @@ fn a_write_under_a_retired_id_leaves_the_successor_in_place() {
         header,
         is_current,
         ..
-    } = request.written(5).live;
+    } = *request.written(5).live;
     assert_eq!(facts(&header), facts(&before.header));
     assert_eq!(id.encode(), before.id.encode());
     assert!(!is_current);

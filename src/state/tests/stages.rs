@@ -30,7 +30,7 @@ fn advance(state: &mut State, write: Write, job: &Job) -> Result<(), Error> {
     advance_to(state, write.live, write.loaded, job)
 }
 
-fn advance_to(state: &mut State, live: Live, loaded: Loaded, job: &Job) -> Result<(), Error> {
+fn advance_to(state: &mut State, live: Box<Live>, loaded: Loaded, job: &Job) -> Result<(), Error> {
     let mut data = state.data.clone();
     let advanced = data.advance(job.data.changes(), loaded);
     state.advance(state.generation, live, data, job).unwrap();
@@ -108,7 +108,7 @@ fn what_does_not_fit_on_top_of_what_was_saved_is_dropped_and_that_stays() {
     let mut payload = theirs.encode(0);
     let start = payload.len();
     encode_entry(&mut payload, "theirs", "x".repeat(900).as_bytes());
-    let loaded = Loaded::new(payload.into(), start).unwrap();
+    let loaded = Loaded::new(payload[..].into(), start).unwrap();
     request = request.set("b", &"y".repeat(200));
     let error = advance_to(&mut request.state, write.live, loaded, &job).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
