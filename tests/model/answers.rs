@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::browser::Carrier;
 use crate::gate::Who;
-use crate::history::VersionNumber;
+use crate::history::{SessionNumber, VersionNumber};
 use crate::program::{Limit, User};
 use crate::reference::{Doing, Reference, SentId};
 use crate::support_id::handle_of;
@@ -24,6 +24,9 @@ impl Reference {
     pub(crate) fn responds(&mut self, who: Who, status: StatusCode, told: &[(Carrier, SetCookie)]) {
         if told.len() > 1 {
             self.violated(format!("the response to party {who} tells of two ids"));
+        }
+        if let Some(problem) = self.told_wrongly(who, told) {
+            self.violated(problem);
         }
         for (carrier, cookie) in told {
             if *carrier != self.parties[who].brought.carrier {
@@ -78,6 +81,9 @@ impl Reference {
             ));
         }
         let known = &mut self.history.versions[version];
+        if !known.issues {
+            self.tally.count("an id renewed on a schedule is sent");
+        }
         known.issues = true;
         known.may_issue = true;
         self.ids.push(SentId {
@@ -129,6 +135,21 @@ impl Reference {
         self.parties[who].doing = Doing::Nothing;
     }
 
+    /// Who is logged in to this session, whether or not anybody was told, if it is alive for sure.
+    fn has_surely(&self, session: SessionNumber) -> Option<User> {
+        let known = &self.history.sessions[session];
+        let mut line = self
+            .history
+            .line(known.tip?)
+            .map(|version| &self.history.versions[version]);
+        let login = line.find(|version| version.login_loaded_at.is_some())?;
+        let logged_in = login.logged_in.filter(|logged_in| !logged_in.pending)?;
+        let is_sure = !known.may_have_ended
+            && !self.parties[login.writer].call_failed
+            && self.has_lived(session, self.now(), self.now());
+        is_sure.then_some(logged_in.user)
+    }
+
     fn must_be_theirs(&mut self, user: User, handle: &Handle) {
         let is_theirs = self.history.versions.iter().any(|version| {
             self.history.sessions[version.session].handle == *handle
@@ -169,6 +190,16 @@ impl Reference {
             if !listed[usize::from(user)].contains(&handle) {
                 self.violated(format!(
                     "session {session} of user {user} is alive, and on no list"
+                ));
+            }
+        }
+        for session in 0..self.history.sessions.len() {
+            let handle = self.history.sessions[session].handle;
+            if let Some(user) = self.has_surely(session)
+                && !listed[usize::from(user)].contains(&handle)
+            {
+                self.violated(format!(
+                    "session {session} is logged in as user {user}, and on no list"
                 ));
             }
         }

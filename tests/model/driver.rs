@@ -7,25 +7,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cloakroom::events::{Event, EventKind};
-use cloakroom::store::{Handle, SessionLimit};
+use cloakroom::SessionStore;
 use cloakroom::testing::ManualClock;
-use cloakroom::{SessionLayer, SessionStore};
 use http::{Request, Response};
 use tokio::task::{JoinHandle, yield_now};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::browser::{Browsers, Carrier, HEADER};
+use crate::browser::Browsers;
 use crate::faults::{Fault, Faults};
-use crate::gate::{Board, Gate, Who};
+use crate::gate::{Board, Who};
 use crate::handler::{Handler, PlannedPanic, session_of};
-use crate::program::{
-    Carriers, Cookie, End, Fate, Limit, Move, Operation, Program, Rules, Step, Steps, Time,
-};
-use crate::reference::{Brought, Doing, Reference, TIMEOUTS};
-use crate::store_calls::{RENEWED_AFTER, user_name};
+use crate::program::{Cookie, End, Fate, Move, Operation, Program, Rules, Steps, Time};
+use crate::reference::{Brought, Doing, Reference};
+use crate::store_calls::user_name;
 use crate::tally::Tally;
-use crate::watch::Watch;
+
+mod layer;
+mod probes;
 
 /// Longer than a commit ever pauses before it tries again.
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
@@ -67,6 +65,7 @@ pub(crate) async fn run(
         }
     }
     driver.finish_all().await;
+    driver.tell().all_is_over();
     // What follows happens to every program.
     let tally = std::mem::take(&mut driver.tell().tally);
     if driver.violation().is_none() {
@@ -163,72 +162,6 @@ impl Driver {
         });
         self.open.insert(who, Open::Request(browser, task));
         who
-    }
-
-    fn layer(&self, who: Who) -> SessionLayer {
-        let reference = self.reference.clone();
-        let builder = SessionLayer::builder(self.store_for(who))
-            .clock(self.clock.clone())
-            .timeouts(TIMEOUTS)
-            .retry_for(PATIENCE)
-            .store_timeout(PATIENCE)
-            .on_event(move |event: &Event<'_>| {
-                let mut reference = reference.lock().unwrap();
-                reference.tally.count(format!("{:?}", event.kind()));
-                if event.kind() == EventKind::WritePanicked {
-                    reference.violated("a write panicked");
-                }
-            });
-        let builder = match self.rules.touch_every_read {
-            true => builder.touch_every_read(),
-            false => builder,
-        };
-        let builder = match self.rules.renew_ids {
-            true => builder.renew_ids_every(Duration::from_millis(RENEWED_AFTER.unsigned_abs())),
-            false => builder,
-        };
-        let builder = match self.rules.end_on_copied_id {
-            true => builder.end_session_on_copied_id(),
-            false => builder,
-        };
-        let builder = match self.rules.carriers {
-            Carriers::HostCookie => builder,
-            Carriers::PlainCookie => builder.insecure_for_development(),
-            Carriers::CookieAndHeader => builder.id_header(HEADER.as_str()),
-        };
-        let builder = match self.rules.limit {
-            Limit::EndOldest(most) if self.has_index() => {
-                builder.limit_sessions_per_user(SessionLimit::EndOldest(most))
-            }
-            Limit::RefuseLogin(most) if self.has_index() => {
-                builder.limit_sessions_per_user(SessionLimit::RefuseLogin(most))
-            }
-            _ => builder,
-        };
-        builder.build().expect("the settings are right")
-    }
-
-    fn has_index(&self) -> bool {
-        self.store.user_index().is_some()
-    }
-
-    /// The store as this party sees it: what the crate does is watched, then may go wrong, and each call that
-    /// comes of it waits.
-    fn store_for(&self, who: Who) -> Watch {
-        let gate = Gate {
-            who,
-            board: self.board.clone(),
-            store: self.store.clone(),
-            reference: self.reference.clone(),
-        };
-        Watch {
-            who,
-            reference: self.reference.clone(),
-            store: match &self.faults {
-                Some(faults) => faults.around(gate),
-                None => Arc::new(gate),
-            },
-        }
     }
 
     fn hang_up(&mut self, which: u8) {
@@ -333,66 +266,6 @@ impl Driver {
             self.tell()
                 .violated(format!("parties {stuck:?} wait for nothing"));
         }
-    }
-
-    /// Looks what each id opens that was ever sent: now, right before its session has to expire, and when it
-    /// has.
-    async fn probe(&mut self) {
-        let sent = self.tell().ids.len();
-        let mut probes = Vec::new();
-        for id in 0..sent {
-            probes.push(self.look_at(id).await);
-        }
-        if self.has_index() {
-            let listed = [self.list(0).await, self.list(1).await];
-            self.tell().ends(&probes, &listed);
-        }
-        let moments = self.tell().moments();
-        for (at, id) in moments {
-            let wait = at - self.tell().now();
-            self.clock
-                .advance(Duration::from_millis(wait.max(0).unsigned_abs()));
-            self.look_at(id).await;
-        }
-    }
-
-    /// Where a user is logged in, as an operator is told.
-    async fn list(&mut self, user: u8) -> Vec<Handle> {
-        let who = self.tell().begin(Brought::nothing(), Doing::List);
-        let sessions = self.layer(who).sessions();
-        let listed = Arc::new(Mutex::new(Vec::new()));
-        let task = {
-            let listed = listed.clone();
-            tokio::spawn(async move {
-                let list = sessions.list(user_name(user)).await;
-                let list = list.expect("the store works");
-                *listed.lock().unwrap() = list.iter().map(|one| *one.handle()).collect();
-            })
-        };
-        self.open.insert(who, Open::Other(task));
-        self.settle().await;
-        self.finish(who).await;
-        std::mem::take(&mut *listed.lock().unwrap())
-    }
-
-    async fn look_at(&mut self, id: usize) -> Who {
-        let back = self.tell().ids.len() - 1 - id;
-        let back = u8::try_from(back).unwrap_or(u8::MAX);
-        self.note(|| format!("id {id} is looked at"));
-        let steps = Steps(vec![Step::DoNotExtend], Vec::new());
-        let session = {
-            let reference = self.tell();
-            reference.history.versions[reference.ids[id].version].session
-        };
-        // By the carrier that it was sent in.
-        let browser = match self.tell().history.sessions[session].carrier {
-            Carrier::Cookie => 0,
-            Carrier::Header => 2,
-        };
-        let who = self.send(browser, Cookie::Stolen(back), steps, End::ServerError);
-        self.settle().await;
-        self.finish(who).await;
-        who
     }
 
     /// Runs everything until all that is under way waits for the driver.

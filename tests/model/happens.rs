@@ -56,6 +56,7 @@ const EXPECTED: &[&str] = &[
     "a sweep removes",
     "a touch",
     "an id in a header",
+    "an id renewed on a schedule is sent",
     "an operator ends all of a user",
     "an operator ends everyone's",
     "an operator ends one",

@@ -2,8 +2,8 @@
 
 use crate::places::Place;
 use crate::program::{
-    Cookie::*, End::*, Fate::*, How::*, Lasting::*, Limit, Move::*, Operation::*, Program, Rules,
-    Step::*, Time::*, both, steps,
+    Carriers, Cookie::*, End::*, Fate::*, How::*, Lasting::*, Limit, Move::*, Operation::*,
+    Program, Rules, Step::*, Time::*, both, steps,
 };
 use crate::search::assert_holds;
 
@@ -244,4 +244,23 @@ fn changes_are_lost_with_a_session_that_a_late_write_extends_after_the_look_at_i
         Finish(0),
         Finish(0),
     ]);
+}
+
+#[test]
+fn an_id_that_comes_by_the_other_carrier_may_be_removed_though_it_was_just_retired() {
+    let rules = Rules {
+        carriers: Carriers::CookieAndHeader,
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(0, Own, steps([Insert(0)]), Ok),
+        Finish(0),
+        Send(0, Stolen(0), steps([RenewId]), Ok),
+        Finish(0),
+        Send(2, Own, steps([Insert(0)]), Ok),
+        Finish(0),
+        Send(0, Beside(2), steps([Destroy]), Ok),
+        Finish(0),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
 }

@@ -46,6 +46,7 @@
 mod answers;
 mod bites;
 mod browser;
+mod deletes;
 mod driver;
 mod faults;
 mod gate;
@@ -59,6 +60,7 @@ mod program;
 mod redis_by_clock;
 mod reference;
 mod refusals;
+mod returns;
 mod search;
 #[path = "../support/servers.rs"]
 mod servers;
@@ -69,4 +71,5 @@ mod store_calls;
 #[allow(dead_code)]
 mod support_id;
 mod tally;
+mod told;
 mod watch;

@@ -7,7 +7,7 @@ use crate::reference::{Doing, Load, Reference, Seen, SentId};
 use crate::store_calls::RENEWED_AFTER;
 
 /// For how long a retired id is known as such, and one that was retired on a schedule still opens.
-const GRACE: i64 = 10_000;
+pub(crate) const GRACE: i64 = 10_000;
 
 /// How many retired ids are known.
 const MOST_RETIRED: usize = 4;

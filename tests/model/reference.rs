@@ -150,6 +150,10 @@ pub(crate) struct Party {
     pub(crate) versions_before: VersionNumber,
     /// Which of the ids that it brought were dead already when the handler answered.
     pub(crate) dead_ids: Vec<usize>,
+    /// The sessions that it has ended itself, of those that it may have had.
+    pub(crate) deleted: Vec<SessionNumber>,
+    /// Whether its client is to be told that its id is good for nothing.
+    pub(crate) must_forget: bool,
     /// Whether a store call of it has failed.
     pub(crate) call_failed: bool,
     /// Calls since `doing` began that too few replicas have confirmed.
@@ -239,6 +243,8 @@ impl Reference {
             ended_before: Vec::new(),
             versions_before: 0,
             dead_ids: Vec::new(),
+            deleted: Vec::new(),
+            must_forget: false,
             call_failed: false,
             unconfirmed: Vec::new(),
         });
@@ -411,175 +417,6 @@ impl Reference {
         }
     }
 
-    /// A save returned.
-    pub(crate) fn saved(&mut self, who: Who, result: Result<(), ErrorKind>) {
-        if result.is_ok() && self.has_something_to_write(who) && !self.wrote_now(who) {
-            self.violated(format!(
-                "party {who} was told that its changes were saved: they were not"
-            ));
-        }
-        match result {
-            Ok(()) if self.wrote_now(who) => self.acknowledged(who),
-            Ok(()) => {}
-            Err(ErrorKind::Ended) if !self.may_have_been_lost(who) => {
-                self.violated(format!(
-                    "party {who} was told that its session has ended, which is alive"
-                ));
-            }
-            Err(error) => self.failed(who, error),
-        }
-        match result {
-            // There was nothing to write, so it is still staged.
-            Ok(()) if !self.wrote_now(who) => self.parties[who].doing = Doing::Nothing,
-            Ok(()) => self.has_saved(who),
-            Err(error) => self.has_dropped(who, error == ErrorKind::Ended),
-        }
-    }
-
-    /// A login returned.
-    pub(crate) fn logged_in(
-        &mut self,
-        who: Who,
-        login: (User, How),
-        result: Result<(), ErrorKind>,
-        seen: &Seen,
-    ) {
-        if let Err(error) = result {
-            self.login_failed(who, login, error);
-        }
-        if result.is_ok() {
-            self.acknowledged(who);
-            let wrote = self.parties[who].wrote_now;
-            let logged_in = wrote.and_then(|version| self.history.versions[version].logged_in);
-            if logged_in.map(|logged_in| logged_in.user) != Some(login.0) {
-                self.violated(format!(
-                    "party {who} was told of a login that was not saved"
-                ));
-            }
-            self.has_saved(who);
-            self.parties[who].came_late = false;
-        } else if let Some(gone) = self.gone_with_a_login(who)
-            && seen.handle.is_none()
-        {
-            // What it had went with the session that the login had begun, or with that of another user. Where
-            // that could not be ended, `destroy` tries again.
-            self.has_no_session(who);
-            self.parties[who].ending_failed = Some(gone);
-        } else {
-            self.parties[who].doing = Doing::Nothing;
-        }
-    }
-
-    /// The session that a login which failed has begun to end.
-    fn gone_with_a_login(&self, who: Who) -> Option<SessionNumber> {
-        let party = &self.parties[who];
-        let wrote = party
-            .wrote_now
-            .map(|version| self.history.versions[version].session);
-        wrote.or(party.ending)
-    }
-
-    /// `destroy` returned.
-    pub(crate) fn destroyed(&mut self, who: Who, result: Result<(), ErrorKind>) {
-        match result {
-            Ok(()) => self.acknowledged(who),
-            Err(error) => self.failed(who, error),
-        }
-        let party = &self.parties[who];
-        let own = party.base.map(|base| self.history.versions[base].session);
-        let own = party.ending.or(own).or(party.ending_failed);
-        if let (Some(own), Ok(())) = (own, result) {
-            self.history.sessions[own].ended = true;
-        }
-        self.has_no_session(who);
-        self.parties[who].ending_failed = own.filter(|_| result.is_err());
-    }
-
-    /// `end_other_sessions` returned.
-    pub(crate) fn ended_others(&mut self, who: Who, result: Result<(), ErrorKind>) {
-        let Some((user, own)) = self.user_of(who) else {
-            self.parties[who].doing = Doing::Nothing;
-            return;
-        };
-        if result.is_ok() {
-            self.acknowledged(who);
-            self.revoked(Some(user), self.parties[who].since, Some(own));
-            if !self.wrote_now(who) {
-                self.violated(format!(
-                    "party {who} was told that its own id was renewed: it was not"
-                ));
-            }
-        }
-        match result {
-            Ok(()) => self.has_saved(who),
-            Err(error) => {
-                if error != ErrorKind::Ended {
-                    self.failed(who, error);
-                }
-                self.has_dropped(who, true);
-            }
-        }
-    }
-
-    /// `end_all_sessions` returned.
-    pub(crate) fn ended_all(&mut self, who: Who, result: Result<(), ErrorKind>) {
-        let Some((user, _)) = self.user_of(who) else {
-            self.parties[who].doing = Doing::Nothing;
-            return;
-        };
-        if result.is_ok() {
-            self.revoked(Some(user), self.parties[who].since, None);
-        }
-        self.destroyed(who, result);
-    }
-
-    /// `end_user_session` returned.
-    pub(crate) fn ended_one(&mut self, who: Who, target: Option<SessionNumber>, ended: bool) {
-        let own = self.parties[who]
-            .base
-            .map(|base| self.history.versions[base].session);
-        if let (Some(target), true) = (target, ended) {
-            self.acknowledged(who);
-            self.history.sessions[target].ended = true;
-        }
-        match target.is_some() && own == target && ended {
-            true => self.has_no_session(who),
-            false => self.parties[who].doing = Doing::Nothing,
-        }
-    }
-
-    /// What an operator did returned.
-    pub(crate) fn operated(
-        &mut self,
-        who: Who,
-        operation: Operation,
-        target: Option<SessionNumber>,
-        ended: bool,
-    ) {
-        let since = self.parties[who].since;
-        self.acknowledged(who);
-        // No call of it failed, so none takes effect later.
-        self.parties[who].doing = Doing::Over;
-        match (operation, target) {
-            (Operation::IsAlive(_), Some(target)) => self.told_of_life(who, target, ended),
-            (Operation::End(_), Some(target)) => self.history.sessions[target].ended = true,
-            (Operation::EndOfUser(..), Some(target)) if ended => {
-                self.history.sessions[target].ended = true;
-            }
-            (Operation::EndAll(user), _) => self.revoked(Some(user), since, None),
-            (Operation::EndEveryone, _) => self.revoked(None, since, None),
-            _ => {}
-        }
-    }
-
-    fn revoked(&mut self, user: Option<User>, marked_at: i64, but: Option<SessionNumber>) {
-        self.revocations.push(Revocation {
-            user,
-            loaded_before: marked_at + CLOCK_SKEW,
-            but,
-        });
-    }
-
     /// The user who is logged in with this party, and their session.
     pub(crate) fn user_of(&self, who: Who) -> Option<(User, SessionNumber)> {
         let base = &self.history.versions[self.parties[who].base?];
@@ -603,44 +440,6 @@ impl Reference {
             || wishes.timeouts.is_some()
             || wishes.persistent_cookie
             || apply(staged, content) != *content
-    }
-
-    /// What was staged when the party's call began is saved, and what was staged since lies on top of it.
-    fn has_saved(&mut self, who: Who) {
-        let party = &mut self.parties[who];
-        party.base = party.wrote_now.or(party.base);
-        party.had.extend(party.base);
-        party.staged.drain(..party.taken_of_staged);
-        let (_, done) = party.taken;
-        party.wishes.renew &= !done.renew;
-        party.wishes.persistent_cookie &= !done.persistent_cookie;
-        party.wishes.timeouts = party
-            .wishes
-            .timeouts
-            .filter(|_| party.wishes.timeouts != done.timeouts);
-        party.doing = Doing::Nothing;
-    }
-
-    /// What was staged is dropped, be it staged since the call began.
-    fn has_dropped(&mut self, who: Who, ended: bool) {
-        let party = &mut self.parties[who];
-        if ended {
-            party.base = None;
-        }
-        party.staged.clear();
-        party.wishes = Wishes {
-            do_not_extend: party.wishes.do_not_extend,
-            ..Wishes::default()
-        };
-        party.doing = Doing::Nothing;
-    }
-
-    fn has_no_session(&mut self, who: Who) {
-        let party = &mut self.parties[who];
-        party.base = None;
-        party.staged.clear();
-        party.wishes = Wishes::default();
-        party.doing = Doing::Nothing;
     }
 }
 

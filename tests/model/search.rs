@@ -41,12 +41,19 @@ impl Search {
             ..Config::default()
         };
         let tried = Cell::new(0);
+        let has_failed = Cell::new(false);
         let result = TestRunner::new(config).run(&programs(MOST_MOVES), |program| {
-            tried.set(tried.get() + 1);
+            // After that come smaller ones.
+            if !has_failed.get() {
+                tried.set(tried.get() + 1);
+            }
             let run = self.place.run(&program, self.fault, false);
             tally.borrow_mut().add(&run.tally);
             match run.violation {
-                Some(violation) => Err(TestCaseError::fail(violation)),
+                Some(violation) => {
+                    has_failed.set(true);
+                    Err(TestCaseError::fail(violation))
+                }
                 None => Ok(()),
             }
         });
@@ -83,6 +90,7 @@ pub(crate) fn assert_all_hold(place: Place, programs: u32) -> Tally {
     };
     let tally = RefCell::default();
     if let Some(found) = search.run(&tally) {
+        println!("program {} of this thread fails", found.programs);
         assert_holds(place, &found.program);
         panic!(
             "{}: but not when the program ran once more, so it depends on something else:\n{}",

@@ -77,7 +77,11 @@ impl SessionStore for Watch {
 
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
         self.tell(|reference| reference.delete_begins(self.who, handle));
-        self.store.delete(handle).await
+        let result = self.store.delete(handle).await;
+        if let Ok(true) = result {
+            self.tell(|reference| reference.delete_ends(self.who, handle));
+        }
+        result
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {

@@ -94,7 +94,7 @@ pub(crate) fn own_cpu_micros() -> Result<u64> {
         * 10_000)
 }
 
-/// As [`cpu_micros`], of everything on the machine.
+/// As [`cpu_micros`], of everything on the machine, and of what a virtual one had to leave to its host.
 pub(crate) fn machine_cpu_micros() -> Result<u64> {
     let stat = std::fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().ok_or("an empty stat")?;
@@ -103,10 +103,21 @@ pub(crate) fn machine_cpu_micros() -> Result<u64> {
         .skip(1)
         .map(str::parse)
         .collect::<std::result::Result<_, _>>()?;
-    let [user, nice, system, _idle, _waiting, irq, softirq, ..] = ticks[..] else {
+    let [
+        user,
+        nice,
+        system,
+        _idle,
+        _waiting,
+        irq,
+        softirq,
+        stolen,
+        ..,
+    ] = ticks[..]
+    else {
         return Err("a short stat".into());
     };
-    Ok((user + nice + system + irq + softirq) * 10_000)
+    Ok((user + nice + system + irq + softirq + stolen) * 10_000)
 }
 
 /// The process that started this one, if both are still there.

@@ -27,12 +27,12 @@ pub(crate) struct Row {
     /// Microseconds of a core that a request took the app, and the store's server.
     pub(crate) app_cpu_us: f64,
     pub(crate) store_cpu_us: Option<f64>,
-    /// How many cores on average were taken by what has no part in this.
+    /// How many cores on average were taken by what has no part in this, a virtual machine's host included.
     pub(crate) others_cores: f64,
 }
 
 impl Row {
-    /// Whether other programs had more than a seventh of a core: then this says little of the app.
+    /// Whether others had more than a seventh of a core: then this says little of the app.
     pub(crate) fn is_disturbed(&self) -> bool {
         self.others_cores > 0.15
     }
