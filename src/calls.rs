@@ -1,7 +1,7 @@
 //! The store calls of a layer: each ends in time, and each failure is reported once, here.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use crate::clock::from_unix_millis;
@@ -146,19 +146,29 @@ impl Settings {
         result
     }
 
-    /// Waits for a store call for as long as the layer allows. One that takes longer is dropped.
+    /// Waits for a store call, which is not ready yet, for as long as the layer allows. One that takes longer
+    /// is dropped.
     async fn in_time<T>(
         &self,
         operation: &'static str,
-        call: StoreCall<'_, T>,
+        mut call: StoreCall<'_, T>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.store_timeout, call).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::timed_out(format!(
-                "no answer to `{operation}` within {:?} (SessionLayerBuilder::store_timeout)",
-                self.store_timeout
-            ))),
-        }
+        let mut deadline = pin!(tokio::time::sleep(self.store_timeout));
+        // It was polled right before, so that it can have nothing new to say.
+        let mut is_new = true;
+        poll_fn(|context| {
+            if !is_new && let Poll::Ready(result) = call.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            is_new = false;
+            deadline.as_mut().poll(context).map(|()| {
+                Err(StoreError::timed_out(format!(
+                    "no answer to `{operation}` within {:?} (SessionLayerBuilder::store_timeout)",
+                    self.store_timeout
+                )))
+            })
+        })
+        .await
     }
 }
 

@@ -2,19 +2,27 @@
 //! writing it one more (guarantee 2).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{Response, Result};
 use axum::routing::{get, post};
-use cloakroom::testing::{Calls, TestResponse};
+use cloakroom::store::Handle;
+use cloakroom::testing::{Calls, Operation, TestResponse};
 use cloakroom::{ErrorKind, Session, SessionStore};
 
 // Each test file uses its part of it.
 #[allow(dead_code, unused_imports, unused_macros)]
 mod support;
 
-use self::support::{COOKIE, Client, Setup, app, contents, on_every_store};
+use self::support::{
+    BoxFuture, COOKIE, Client, Hooked, Setup, app, contents, nothing, on_every_store,
+};
 
 on_every_store! {
     a_request_that_does_not_use_its_session_costs_nothing_and_says_nothing,
@@ -23,6 +31,7 @@ on_every_store! {
     what_changes_nothing_writes_nothing_and_sets_no_cookie,
     everybody_in_a_request_shares_one_session_that_is_loaded_once,
     an_optional_session_is_there_only_if_it_is_live,
+    a_call_that_waits_is_polled_again_only_when_it_is_woken,
     ;
     over TCP:
     a_request_that_does_not_use_its_session_costs_nothing_and_says_nothing,
@@ -268,4 +277,30 @@ async fn an_optional_session_is_there_only_if_it_is_live(setup: Setup) {
     assert_eq!(client.get("/show").await.text(), "nobody:");
     client.post("/logout").await;
     assert_eq!(client.get("/show").await.text(), "no session");
+}
+
+async fn a_call_that_waits_is_polled_again_only_when_it_is_woken(setup: Setup) {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let waits = {
+        let polls = polls.clone();
+        move |operation, _: Option<Handle>| -> BoxFuture<()> {
+            let polls = polls.clone();
+            if operation != Operation::Load {
+                return Box::pin(async {});
+            }
+            // Another task, so that it is not ready before the request has waited.
+            let mut answer = tokio::spawn(async {});
+            Box::pin(poll_fn(move |context| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                Pin::new(&mut answer)
+                    .poll(context)
+                    .map(|answer| answer.unwrap())
+            }))
+        }
+    };
+    let hooked = Hooked::new(setup.store.clone(), waits, nothing);
+    let client = setup.client(hooked).await;
+    client.post("/set/a/1").await.assert_status(StatusCode::OK);
+    client.get("/show").await.assert_status(StatusCode::OK);
+    assert_eq!(polls.load(Ordering::Relaxed), 2);
 }
