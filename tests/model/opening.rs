@@ -27,6 +27,9 @@ impl Reference {
         let since = self.parties[who].since;
         let opened = seen.handle.and_then(|handle| self.history.session(&handle));
         let problem = match (seen.handle, opened) {
+            _ if self.parties[who].load_failed => {
+                Some("its handler runs, and its store has failed".into())
+            }
             (None, _) => self.must_have_opened(who, now),
             // What is alive when a load begins may open, however long that takes.
             (Some(_), Some(opened)) => self.must_not_have_opened(who, opened, since),
