@@ -6,6 +6,7 @@
 
 import csv
 import math
+import statistics
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -18,6 +19,14 @@ SCENARIOS = {
     "write": "read and write one key",
     "new": "new session",
 }
+APPS = {
+    "by hand": "#5b6b7f",
+    "cloakroom": COLOURS["cloakroom"],
+    "tower-sessions": COLOURS["tower-sessions"],
+    "express-session": "#b0b4bd",
+}
+# As `is_disturbed` of benches/servers/src/report.rs has it.
+DISTURBED = 0.15
 FONT = 'font-family="system-ui, sans-serif" font-size="13"'
 
 
@@ -29,6 +38,10 @@ def main():
     by_keys = [row for row in rows if int(row["bytes"]) == 20 * int(row["keys"])]
     write("by-bytes.svg", lines(by_bytes, "bytes", "bytes of data, in ten keys"))
     write("by-keys.svg", lines(by_keys, "keys", "keys, of 20 bytes each"))
+    rows = list(csv.DictReader((RESULTS / "servers.csv").open()))
+    # What uses no session goes to no store.
+    rows = [row for row in rows if float(row["others_cores"]) <= DISTURBED and row["scenario"] != "unused"]
+    write("servers.svg", rates(rows))
 
 
 def bars(rows):
@@ -49,6 +62,33 @@ def bars(rows):
         y += 12
     title = "Nanoseconds a request, over a layer that does nothing (log scale; median, quartiles)"
     return svg(left + width + 70, y + 28, title, parts + legend(left, y + 12))
+
+
+def rates(rows):
+    """For each store and scenario a bar of the median for each app, with the lowest and the highest as a whisker."""
+    left, width, step = 200, 520, 15
+    groups = {}
+    for row in rows:
+        of_group = groups.setdefault((row["store"], row["scenario"]), {})
+        of_group.setdefault(row["app"], []).append(float(row["requests_per_second"]))
+    most = max(figure for of_group in groups.values() for figures in of_group.values() for figure in figures)
+    parts, y = [], 34
+    for (store, scenario), of_group in groups.items():
+        apps = [app for app in APPS if app in of_group]
+        parts.append(text(left - 8, y + step * len(apps) / 2 + 3, f"{store}, {scenario}", "end"))
+        for app in apps:
+            figures = of_group[app]
+            lowest, median, highest = (
+                figure / most * width for figure in (min(figures), statistics.median(figures), max(figures))
+            )
+            middle = y + step / 2 - 1
+            parts.append(rect(left, y, median, step - 3, APPS[app]))
+            parts.append(line(left + lowest, middle, left + highest, middle, "#222"))
+            parts.append(text(left + highest + 6, y + step - 4, f"{statistics.median(figures):,.0f}"))
+            y += step
+        y += 12
+    title = "Requests a second, 32 connections (median, lowest and highest of the rounds)"
+    return svg(left + width + 70, y + 28, title, parts + legend(left, y + 12, APPS))
 
 
 def lines(rows, across, label):
@@ -83,9 +123,9 @@ def log_scale(values, length):
     return lambda value: (math.log10(max(value, 1)) - lowest) / (highest - lowest) * length
 
 
-def legend(x, y):
+def legend(x, y, colours=COLOURS):
     parts = []
-    for library, colour in COLOURS.items():
+    for library, colour in colours.items():
         parts += [rect(x, y, 11, 11, colour), text(x + 16, y + 10, library)]
         x += 140
     return parts

@@ -8,7 +8,15 @@ bench=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 # shellcheck source=../syncing_servers.sh
 source "$bench/../syncing_servers.sh"
 
-cargo build --release --manifest-path "$bench/Cargo.toml"
+if [[ " $* " == *" --quick "* ]]; then
+    # Whether it works can be seen without the optimizer, which takes minutes, and with what the crate's own tests
+    # have built already.
+    target=$bench/../../target program=$target/debug/stores
+    cargo build --target-dir "$target" --manifest-path "$bench/Cargo.toml"
+else
+    program=$bench/target/release/stores
+    cargo build --release --manifest-path "$bench/Cargo.toml"
+fi
 prepare_servers
 
 # wants STORE ARGUMENT...: whether the store is to be measured, as all are where none is named.
@@ -26,4 +34,4 @@ if wants postgres "$@"; then start_syncing_postgres; fi
 if wants mysql "$@"; then start_syncing_mariadb; fi
 if wants redis "$@"; then start_syncing_redis; fi
 
-run_bench "$bench/target/release/stores" "$@"
+run_bench "$program" "$@"

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use self::shard::{NEVER, Shard};
+use self::shard::{LockedShard, NEVER, Shard};
 use self::table::Owner;
 use self::users::Users;
 use super::{
@@ -94,7 +94,7 @@ pub struct MemoryStore {
     max_records: usize,
     /// Live records that the limit cost.
     evictions: AtomicU64,
-    /// Counts the calls that swept a shard other than their own.
+    /// Counts the calls that swept shards other than their own, so that each shard gets its turn.
     sweeps: AtomicUsize,
 }
 
@@ -115,7 +115,7 @@ const MOST_RECORDS: usize = u32::MAX as usize - 1;
 const SWEPT_PER_SHARD: usize = 1;
 
 /// How many records are deleted under one lock by `delete_expired`, so that nobody waits for it for long.
-const DELETED_PER_LOCK: usize = 32;
+const DELETED_PER_LOCK: usize = 8;
 
 /// A record that may be evicted.
 #[derive(Clone, Copy)]
@@ -201,8 +201,10 @@ impl MemoryStore {
         let Some(slot) = table.find(handle, hash) else {
             return false;
         };
-        table.remove(slot);
+        let removed = table.remove(slot);
+        drop(table);
         self.give_back_places(1);
+        drop(removed);
         true
     }
 
@@ -274,8 +276,9 @@ impl MemoryStore {
         if expires_at > candidate.expires_at {
             return false;
         }
-        table.remove(slot);
+        let removed = table.remove(slot);
         drop(table);
+        drop(removed);
         if expires_at > now {
             let evictions = self.evictions.fetch_add(1, Ordering::Relaxed) + 1;
             notices::anonymous_session_evicted(evictions, self.max_records);
@@ -296,21 +299,29 @@ impl MemoryStore {
     fn sweep_a_little(&self, shard: &Shard, now: i64) {
         let cutoff = before_grace(now);
         if shard.has_expired_by(cutoff) {
-            self.sweep(&mut shard.lock(&self.users), cutoff, SWEPT_PER_SHARD);
+            self.sweep(|| Some(shard.lock(&self.users)), cutoff, SWEPT_PER_SHARD);
         }
         let turn = self.sweeps.fetch_add(1, Ordering::Relaxed);
         let another = &self.shards[turn % SHARDS];
-        if another.has_expired_by(cutoff)
-            && let Some(mut table) = another.try_lock(&self.users)
-        {
-            self.sweep(&mut table, cutoff, SWEPT_PER_SHARD);
+        if another.has_expired_by(cutoff) {
+            self.sweep(|| another.try_lock(&self.users), cutoff, SWEPT_PER_SHARD);
         }
     }
 
-    fn sweep(&self, table: &mut shard::LockedShard<'_>, cutoff: i64, most: usize) -> usize {
-        let removed = table.remove_expired(cutoff, most);
-        self.give_back_places(removed);
-        removed
+    /// Removes up to `most` expired records of the shard that `lock` locks, and returns how many. The
+    /// allocator is called before and after, and not while others wait for the lock.
+    fn sweep<'a>(
+        &self,
+        lock: impl FnOnce() -> Option<LockedShard<'a>>,
+        cutoff: i64,
+        most: usize,
+    ) -> usize {
+        let mut removed = Vec::with_capacity(most);
+        if let Some(mut table) = lock() {
+            table.remove_expired(cutoff, most, &mut removed);
+        }
+        self.give_back_places(removed.len());
+        removed.len()
     }
 
     /// Changes a record by `change`, if it is live and has this version.
@@ -408,11 +419,21 @@ impl SessionStore for MemoryStore {
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         let cutoff = before_grace(to_unix_millis(now));
+        let start = self.sweeps.fetch_add(1, Ordering::Relaxed) % SHARDS;
         let mut deleted = 0;
-        for shard in &self.shards {
-            while deleted < limit && shard.has_expired_by(cutoff) {
+        let mut without_any = 0;
+        // Never twice in a row the same shard: whoever waits for its lock would lose it again to this loop,
+        // which runs already and is faster than a thread that wakes up.
+        for shard in self.shards.iter().cycle().skip(start) {
+            if deleted >= limit || without_any == SHARDS {
+                break;
+            }
+            if shard.has_expired_by(cutoff) {
                 let most = DELETED_PER_LOCK.min(limit - deleted);
-                deleted += self.sweep(&mut shard.lock(&self.users), cutoff, most);
+                deleted += self.sweep(|| Some(shard.lock(&self.users)), cutoff, most);
+                without_any = 0;
+            } else {
+                without_any += 1;
             }
         }
         Ok(deleted)

@@ -34,25 +34,34 @@ impl<T> Chunks<T> {
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<T> {
+    pub(super) fn pop(&mut self) -> Option<Popped<T>> {
         let chunk = self.0.last_mut()?;
-        let element = chunk.pop();
-        if chunk.is_empty() {
-            self.0.pop();
-        }
-        element
+        let element = chunk.pop()?;
+        let emptied = if chunk.is_empty() { self.0.pop() } else { None };
+        Some(Popped {
+            element,
+            _emptied: emptied,
+        })
     }
 
     /// Takes out an element, and puts the last one in its place.
     ///
     /// Panics if there is no such element, as indexing does.
-    pub(super) fn swap_remove(&mut self, index: u32) -> Option<T> {
-        let last = self.pop()?;
-        if index == self.len() {
-            return Some(last);
+    pub(super) fn swap_remove(&mut self, index: u32) -> Option<Popped<T>> {
+        let mut popped = self.pop()?;
+        if index != self.len() {
+            std::mem::swap(&mut self[index], &mut popped.element);
         }
-        Some(std::mem::replace(&mut self[index], last))
+        Some(popped)
     }
+}
+
+/// What was taken out of a vector.
+#[derive(Debug)]
+pub(super) struct Popped<T> {
+    pub(super) element: T,
+    /// The chunk that it was the last element of: whoever holds a lock may free it later.
+    pub(super) _emptied: Option<Vec<T>>,
 }
 
 impl<T> Index<u32> for Chunks<T> {
@@ -89,18 +98,18 @@ mod tests {
         let mut chunks = numbers(100);
         for number in (0..100).rev() {
             assert_eq!(chunks[number], number);
-            assert_eq!(chunks.pop(), Some(number));
+            assert_eq!(chunks.pop().unwrap().element, number);
             assert_eq!(chunks.len(), number);
         }
-        assert_eq!(chunks.pop(), None);
+        assert!(chunks.pop().is_none());
     }
 
     #[test]
     fn the_last_element_takes_the_place_of_a_removed_one() {
         let mut chunks = numbers(65);
-        assert_eq!(chunks.swap_remove(3), Some(3));
+        assert_eq!(chunks.swap_remove(3).unwrap().element, 3);
         assert_eq!((chunks[3], chunks.len()), (64, 64));
-        assert_eq!(chunks.swap_remove(63), Some(63));
+        assert_eq!(chunks.swap_remove(63).unwrap().element, 63);
         assert_eq!((chunks[62], chunks.len()), (62, 63));
     }
 
@@ -108,7 +117,9 @@ mod tests {
     fn memory_goes_back_with_the_elements() {
         let mut chunks = numbers(CHUNK as u32 + 1);
         assert_eq!(chunks.0.len(), 2);
-        chunks.pop();
+        let emptied = chunks.pop().unwrap()._emptied;
+        assert_eq!(emptied.map(|chunk| chunk.capacity()), Some(CHUNK));
         assert_eq!(chunks.0.len(), 1);
+        assert!(chunks.pop().unwrap()._emptied.is_none());
     }
 }

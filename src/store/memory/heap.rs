@@ -1,6 +1,6 @@
 //! Records in the order of their expiry.
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Popped};
 
 /// A binary heap that has the record nearest to its expiry first, and from which any record can be taken.
 ///
@@ -41,11 +41,16 @@ impl Heap {
         self.move_to_its_place(place, item, placed);
     }
 
-    pub(super) fn remove(&mut self, place: u32, placed: impl FnMut(u32, u32)) {
-        self.0.swap_remove(place);
+    pub(super) fn remove(
+        &mut self,
+        place: u32,
+        placed: impl FnMut(u32, u32),
+    ) -> Option<Popped<Item>> {
+        let popped = self.0.swap_remove(place);
         if place < self.0.len() {
             self.move_to_its_place(place, self.0[place], placed);
         }
+        popped
     }
 
     pub(super) fn set_expires_at(
@@ -131,7 +136,10 @@ mod tests {
             }
             let placed = |slot: u32, place| places[slot as usize] = Some(place);
             match place {
-                Some(place) if remove => heap.remove(place, placed),
+                Some(place) if remove => {
+                    let removed = heap.remove(place, placed).unwrap().element;
+                    assert_eq!(removed.slot, slot);
+                }
                 Some(place) => heap.set_expires_at(place, expires_at, placed),
                 None if remove => {}
                 None => heap.push(Item { expires_at, slot }, placed),

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::table::{Owner, Table};
+use super::table::{Owner, Removed, Table};
 
 /// A table under a lock, and outside of the lock what all shards are searched for.
 ///
@@ -85,19 +85,16 @@ impl Shard {
 }
 
 impl LockedShard<'_> {
-    /// Removes up to `most` records that expired at `cutoff` or before, and returns how many.
-    pub(super) fn remove_expired(&mut self, cutoff: i64, most: usize) -> usize {
-        let mut removed = 0;
+    /// Moves up to `most` records that expired at `cutoff` or before into `removed`, which was empty.
+    pub(super) fn remove_expired(&mut self, cutoff: i64, most: usize, removed: &mut Vec<Removed>) {
         for owner in Owner::ALL {
-            while removed < most
+            while removed.len() < most
                 && let Some((slot, expires_at)) = self.first(owner)
                 && expires_at <= cutoff
             {
-                self.remove(slot);
-                removed += 1;
+                removed.push(self.remove(slot));
             }
         }
-        removed
     }
 }
 

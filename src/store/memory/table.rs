@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Popped};
 use super::heap::{Heap, Item};
 use crate::clock::{from_unix_millis, to_unix_millis};
 use crate::store::{Handle, Record, Version};
@@ -49,6 +49,18 @@ struct Node {
     next: u32,
     /// Where this record is in the heap of its owner.
     place: u32,
+}
+
+/// A record that was removed, and the memory that goes with it.
+///
+/// To free memory may take the allocator long: now and then it gives back many megabytes at once. So drop
+/// this where no lock is held.
+#[derive(Debug)]
+#[must_use = "is to be dropped after the unlock"]
+pub(super) struct Removed {
+    _node: Option<Popped<Node>>,
+    _bucket: Option<Popped<u32>>,
+    _item: Option<Popped<Item>>,
 }
 
 impl Owner {
@@ -166,24 +178,26 @@ impl Table {
         );
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) {
+    pub(super) fn remove(&mut self, slot: Slot) -> Removed {
         let Slot(slot) = slot;
         let next = self.nodes[slot].next;
         self.redirect(slot, next);
-        self.remove_from_heap(Owner::of(&self.nodes[slot].user_id), slot);
-        self.move_last_to(slot);
-        self.remove_bucket();
+        Removed {
+            _item: self.remove_from_heap(Owner::of(&self.nodes[slot].user_id), slot),
+            _node: self.move_last_to(slot),
+            _bucket: self.remove_bucket(),
+        }
     }
 
     /// Frees this slot, and has the last record live there.
-    fn move_last_to(&mut self, slot: u32) {
+    fn move_last_to(&mut self, slot: u32) -> Option<Popped<Node>> {
         let last = self.nodes.len() - 1;
         if slot != last {
             self.redirect(last, slot);
             let node = &self.nodes[last];
             self.heaps[Owner::of(&node.user_id) as usize].set_slot(node.place, slot);
         }
-        self.nodes.swap_remove(slot);
+        self.nodes.swap_remove(slot)
     }
 
     fn push_to_heap(&mut self, slot: u32, expires_at: i64) {
@@ -194,10 +208,10 @@ impl Table {
         });
     }
 
-    fn remove_from_heap(&mut self, owner: Owner, slot: u32) {
+    fn remove_from_heap(&mut self, owner: Owner, slot: u32) -> Option<Popped<Item>> {
         let Self { nodes, heaps, .. } = self;
         let place = nodes[slot].place;
-        heaps[owner as usize].remove(place, |slot, place| nodes[slot].place = place);
+        heaps[owner as usize].remove(place, |slot, place| nodes[slot].place = place)
     }
 
     /// The bucket of the record in a slot.
@@ -232,10 +246,12 @@ impl Table {
         }
     }
 
-    fn remove_bucket(&mut self) {
-        if let Some(chain) = self.buckets.pop() {
+    fn remove_bucket(&mut self) -> Option<Popped<u32>> {
+        let popped = self.buckets.pop();
+        if let Some(Popped { element: chain, .. }) = popped {
             self.link_chain(chain);
         }
+        popped
     }
 
     /// Puts each record of a chain into its bucket.

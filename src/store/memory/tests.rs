@@ -399,6 +399,36 @@ async fn delete_expired_deletes_up_to_its_limit_and_only_what_expired() {
 }
 
 #[tokio::test]
+async fn delete_expired_takes_a_few_of_each_shard_in_turn_however_it_is_called() {
+    for per_call in [1, DELETED_PER_LOCK, SHARDS * DELETED_PER_LOCK] {
+        let store = MemoryStore::new();
+        let all = 64 * DELETED_PER_LOCK * SHARDS;
+        for number in 0..all as u32 {
+            let record = anonymous(0, HOUR);
+            store.create(&handle(number), &record).await.unwrap();
+        }
+        let records = || -> Vec<_> {
+            let shards = store.shards.iter();
+            shards
+                .map(|shard| shard.lock(&store.users).len_of(Owner::Nobody))
+                .collect()
+        };
+        let before = records();
+        for _ in 0..SHARDS {
+            let most = per_call.min(DELETED_PER_LOCK * SHARDS);
+            let now = at(HOUR + MINUTE);
+            assert_eq!(store.delete_expired(now, most).await.unwrap(), most);
+            if per_call > DELETED_PER_LOCK {
+                break;
+            }
+        }
+        let each = per_call.min(DELETED_PER_LOCK);
+        let after: Vec<_> = before.iter().map(|records| records - each).collect();
+        assert_eq!(records(), after);
+    }
+}
+
+#[tokio::test]
 async fn a_touched_record_is_not_swept() {
     let store = MemoryStore::new();
     let record = anonymous(0, HOUR);

@@ -59,7 +59,7 @@ fn after_random_operations_the_table_and_its_indexes_agree_with_a_plain_map() {
                 model.insert(handle, record);
             }
             Some(slot) if !growing || rng.random_ratio(1, 8) => {
-                table.remove(slot);
+                drop(table.remove(slot));
                 model.remove(&handle);
             }
             Some(slot) if rng.random() => {
