@@ -91,10 +91,10 @@
 //! | a save, or a login, ends with the client that hangs up | 580 |
 //! | `destroy` does | 1,504 |
 //!
-//! Three were not found. `end_all_sessions` that ends with the client: programs hardly ever come to that
+//! Three were not found. `end_all_sessions` that ends with the client: not within minutes of programs
 //! (`sessions_in_handlers.rs` does). A commit that leaves the look at the expiry to the store: each store has
 //! it, too. A write that took effect, and whose lost answer is told as a failure, as if nothing could be said
-//! of it: no guarantee forbids that, and `when_the_store_fails` asks for more.
+//! of it: no guarantee forbids that, and `store_failures.rs` asks for more.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;
