@@ -287,3 +287,24 @@ fn of_two_ids_the_one_that_was_retired_between_their_loads_has_not_opened_the_se
     ];
     assert_holds(Place::Memory, &Program { rules, moves });
 }
+
+#[test]
+fn a_session_that_a_late_write_makes_pending_may_count_by_the_list_from_before() {
+    let rules = Rules {
+        limit: Limit::RefuseLogin(1),
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(0, Own, steps([Login(1, Plain)]), Ok),
+        Finish(0),
+        Deliver(0),
+        Pass(NearlyIdle),
+        SendAndLoad(0, Own, steps([Login(1, SecondFactorPending)]), Ok),
+        Pass(Minutes),
+        Send(1, Own, steps([Login(1, Plain)]), Ok),
+        Go(1, GoOn),
+        Finish(0),
+        Finish(0),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
+}
