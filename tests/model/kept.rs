@@ -264,3 +264,47 @@ fn an_id_that_comes_by_the_other_carrier_may_be_removed_though_it_was_just_retir
     ];
     assert_holds(Place::Memory, &Program { rules, moves });
 }
+
+#[test]
+fn of_two_ids_the_one_that_was_retired_between_their_loads_has_not_opened_the_session() {
+    let rules = Rules {
+        renew_ids: true,
+        carriers: Carriers::PlainCookie,
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(0, Own, steps([Insert(0)]), Ok),
+        Finish(0),
+        Pass(NearlyIdle),
+        Send(0, Stolen(0), steps([]), Ok),
+        Finish(0),
+        Send(0, Two(0, 1), steps([Clear]), Ok),
+        Go(0, GoOn),
+        Go(0, GoOn),
+        Send(1, Stolen(1), steps([RenewId]), Ok),
+        Finish(1),
+        Finish(0),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
+}
+
+#[test]
+fn a_session_that_a_late_write_makes_pending_may_count_by_the_list_from_before() {
+    let rules = Rules {
+        limit: Limit::RefuseLogin(1),
+        ..Rules::PLAIN
+    };
+    let moves = vec![
+        Send(0, Own, steps([Login(1, Plain)]), Ok),
+        Finish(0),
+        Deliver(0),
+        Pass(NearlyIdle),
+        SendAndLoad(0, Own, steps([Login(1, SecondFactorPending)]), Ok),
+        Pass(Minutes),
+        Send(1, Own, steps([Login(1, Plain)]), Ok),
+        Go(1, GoOn),
+        Finish(0),
+        Finish(0),
+    ];
+    assert_holds(Place::Memory, &Program { rules, moves });
+}

@@ -27,6 +27,9 @@ impl Reference {
         let since = self.parties[who].since;
         let opened = seen.handle.and_then(|handle| self.history.session(&handle));
         let problem = match (seen.handle, opened) {
+            _ if self.parties[who].load_failed => {
+                Some("its handler runs, and its store has failed".into())
+            }
             (None, _) => self.must_have_opened(who, now),
             // What is alive when a load begins may open, however long that takes.
             (Some(_), Some(opened)) => self.must_not_have_opened(who, opened, since),
@@ -60,9 +63,13 @@ impl Reference {
 
     /// The version of its session that was loaded. With two ids of one session it may be either.
     fn loaded(&self, who: Who, session: SessionNumber, seen: &Seen) -> Option<VersionNumber> {
-        let of_session = self
-            .brought(who)
-            .filter(|(_, load)| load.session == Some(session));
+        let party = &self.parties[who];
+        // One that a renewal between the two loads had retired by its own has not opened it.
+        let of_session = self.brought(who).filter(|(id, load)| {
+            let carrier = party.brought.carrier;
+            load.session == Some(session)
+                && self.must_not_open(carrier, id, load, party.since).is_none()
+        });
         let found: Vec<_> = of_session.filter_map(|(_, load)| load.found).collect();
         let is_seen = |version: &&VersionNumber| {
             let version = &self.history.versions[**version];

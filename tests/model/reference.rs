@@ -154,6 +154,8 @@ pub(crate) struct Party {
     pub(crate) deleted: Vec<SessionNumber>,
     /// Whether its client is to be told that its id is good for nothing.
     pub(crate) must_forget: bool,
+    /// Whether it could not load what it brought.
+    pub(crate) load_failed: bool,
     /// Whether a store call of it has failed.
     pub(crate) call_failed: bool,
     /// Calls since `doing` began that too few replicas have confirmed.
@@ -245,6 +247,7 @@ impl Reference {
             dead_ids: Vec::new(),
             deleted: Vec::new(),
             must_forget: false,
+            load_failed: false,
             call_failed: false,
             unconfirmed: Vec::new(),
         });
@@ -454,7 +457,8 @@ impl Lasting {
     pub(crate) const fn timeouts(self) -> Timeouts {
         match self {
             Self::Shorter => Timeouts::new(minutes(8), minutes(30)),
-            Self::Longer => Timeouts::new(minutes(32), minutes(240)),
+            // In all it is less long, so that programs come to the absolute timeout.
+            Self::Longer => Timeouts::new(minutes(32), minutes(40)),
         }
     }
 }

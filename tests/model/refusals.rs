@@ -33,10 +33,15 @@ impl Reference {
         let party = &self.parties[who];
         let own = party.base.or(party.wrote_now);
         let own = own.map(|version| self.history.versions[version].session);
+        // A late write, of whatever it makes of the login, keeps alive what was on the list.
+        let has_come_back = |session: SessionNumber| {
+            let extended_late_at = self.history.sessions[session].extended_late_at;
+            extended_late_at.is_some_and(|at| party.since <= at)
+        };
         let is_theirs = |version: &KnownVersion| {
             let logged_in = version.logged_in;
             logged_in.is_some_and(|logged_in| logged_in.user == user && !logged_in.pending)
-                && party.since < version.latest_end
+                && (party.since < version.latest_end || has_come_back(version.session))
         };
         let may_live = |session: &SessionNumber| {
             let mut versions = self.history.versions.iter();

@@ -52,6 +52,11 @@ impl Reference {
         }
     }
 
+    pub(crate) fn load_fails(&mut self, who: Who) {
+        let party = &mut self.parties[who];
+        party.load_failed |= party.doing == Doing::Extract;
+    }
+
     pub(crate) fn create_begins(&mut self, who: Who, handle: &Handle, record: &Record) {
         self.may_write(who);
         self.begins_a_session(who);

@@ -43,8 +43,11 @@ impl SessionStore for Watch {
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
         let load = self.tell(|reference| reference.load_begins(handle));
         let result = self.store.load(handle).await;
-        if let Ok(loaded) = &result {
-            self.tell(|reference| reference.load_ends(self.who, load, loaded.as_ref()));
+        match &result {
+            Ok(loaded) => {
+                self.tell(|reference| reference.load_ends(self.who, load, loaded.as_ref()));
+            }
+            Err(_) => self.tell(|reference| reference.load_fails(self.who)),
         }
         result
     }
