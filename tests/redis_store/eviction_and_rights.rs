@@ -35,18 +35,18 @@ async fn a_session_that_the_server_evicts_is_gone_and_no_other_is_stale() {
         let handle = handle(number);
         let touched = store.touch(&handle, now() + HOUR, version(2), now()).await;
         let found = store.load(&handle).await.unwrap();
-        match touched.unwrap() {
-            Outcome::Done => {
-                assert_eq!(found.unwrap().payload, large(2).payload);
+        match (touched.unwrap(), found) {
+            (Outcome::Done, Some(found)) => {
+                assert_eq!(found.payload, large(2).payload);
                 kept += 1;
             }
-            Outcome::Missing => {
-                assert_eq!(found, None);
+            // The server evicts between the calls as well, so that one that was touched may be gone.
+            (Outcome::Done | Outcome::Missing, None) => {
                 let update = store.update(&handle, &large(3), version(2), now()).await;
                 assert_eq!(update.unwrap(), Outcome::Missing);
                 evicted += 1;
             }
-            Outcome::Conflict => panic!("a session has another version than the last"),
+            (touched, found) => panic!("{touched:?} with version 2, and then {found:?}"),
         }
         if number % 10 == 0 {
             assert!(store.load(&handle).await.unwrap().is_none());
