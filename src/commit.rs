@@ -185,6 +185,11 @@ async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
             &settings.rules,
             SessionId::generate,
         )?;
+        if !job.has_changes() {
+            // What makes no difference to what was loaded counts as saved: not to be put again on what comes
+            // next. The job keeps it, to be dropped outside of the lock.
+            state.data.discard_changes();
+        }
         Ok::<_, Error>((plan, job, base))
     });
     let (plan, job, base) = match staged {
@@ -280,11 +285,23 @@ async fn contend(
             Standing::Lost(why) => return lose(&slot, *why),
             _ => return lose(&slot, Dropped::Ended),
         };
-        job.data = job.data.rebase(loaded)?;
+        job.data = job.data.rebase(loaded.clone())?;
         let write = match plan(&standing, &job, now, &settings.rules, SessionId::generate)? {
             Plan::Update { write, .. } => write,
             Plan::Drop(why) => return lose(&slot, why),
-            _ => return Ok(()),
+            // Others have made the very changes, so these are saved: not to be put again on what comes next.
+            _ => {
+                let Standing::Live(live) = standing else {
+                    return Ok(());
+                };
+                let write = Write {
+                    live,
+                    loaded,
+                    cookie: None,
+                    told: None,
+                };
+                return finish(&slot, write, &job);
+            }
         };
         if job.wishes.timeouts.is_some() {
             index::extend(&settings, &write.live).await?;

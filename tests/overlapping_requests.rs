@@ -31,6 +31,7 @@ on_every_store! {
     a_read_that_overlaps_with_a_write_neither_loses_nor_retries_anything,
     a_value_that_was_returned_before_the_save_is_as_it_was_and_the_saved_one_is_exact,
     a_save_in_the_middle_of_a_request_merges_as_well,
+    what_a_save_finds_to_be_there_already_is_not_applied_again,
     changes_staged_while_a_save_is_under_way_are_saved_by_the_next_one,
     an_update_staged_while_what_it_began_with_is_saved_adds_to_what_others_make_of_that,
     changes_that_no_longer_fit_on_top_of_others_are_an_error_and_leave_those,
@@ -254,6 +255,45 @@ async fn a_save_in_the_middle_of_a_request_merges_as_well(setup: Setup) {
         client.get("/show").await.text(),
         "nobody: n=5 own=true saved=theirs"
     );
+}
+
+/// A save that has nothing to write, since what it is of was there when the request began, or was written by
+/// another request meanwhile.
+async fn what_a_save_finds_to_be_there_already_is_not_applied_again(setup: Setup) {
+    for (at_first, meanwhile) in [("ours", None), ("theirs", Some("ours"))] {
+        let store = setup.pausing();
+        let after_the_save = Arc::new(Barrier::new(2));
+        let between = after_the_save.clone();
+        let handler = async move |session: Session| -> Result<()> {
+            session.insert("saved", "ours")?;
+            session.save().await?;
+            between.wait().await;
+            between.wait().await;
+            Ok(session.insert("own", true)?)
+        };
+        let routes = Router::new().route("/twice", post(handler));
+        let client = setup.client_with(store.clone(), routes).await;
+        client.post(&format!("/set/saved/{at_first}")).await;
+        let saving = meanwhile.map(|_| store.pause_before(Operation::Update));
+        let request = tokio::spawn({
+            let window = client.new_window();
+            async move { window.post("/twice").await }
+        });
+        if let (Some(saving), Some(value)) = (saving, meanwhile) {
+            saving.reached().await;
+            client.post(&format!("/set/saved/{value}")).await;
+            saving.release();
+        }
+        after_the_save.wait().await;
+        client.post("/set/saved/later").await;
+        after_the_save.wait().await;
+        request.await.unwrap().assert_status(StatusCode::OK);
+        assert_eq!(
+            client.get("/show").await.text(),
+            "nobody: own=true saved=later",
+            "{at_first}, then {meanwhile:?}"
+        );
+    }
 }
 
 async fn changes_staged_while_a_save_is_under_way_are_saved_by_the_next_one(setup: Setup) {
