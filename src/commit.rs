@@ -176,8 +176,13 @@ async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
     let settings = slot.settings.clone();
     let now = settings.now();
     let staged = slot.with(|state| {
-        let job = state.job();
+        let mut job = state.job();
         let base = state.live().map(Base::of);
+        // What makes no difference to what was loaded counts as saved: not to be put again on what comes next.
+        let saved = (!job.has_changes()).then(|| {
+            state.data.discard_changes();
+            std::mem::replace(&mut job.data, state.data.clone())
+        });
         let plan = plan(
             &state.standing,
             &job,
@@ -185,15 +190,14 @@ async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
             &settings.rules,
             SessionId::generate,
         )?;
-        if !job.has_changes() {
-            // What makes no difference to what was loaded counts as saved: not to be put again on what comes
-            // next. The job keeps it, to be dropped outside of the lock.
-            state.data.discard_changes();
-        }
-        Ok::<_, Error>((plan, job, base))
+        // It may hold closures of the user's, to be dropped outside of the lock.
+        Ok::<_, Error>((plan, job, base, saved))
     });
     let (plan, job, base) = match staged {
-        Some(staged) => staged?,
+        Some(staged) => {
+            let (plan, job, base, _) = staged?;
+            (plan, job, base)
+        }
         None => return Ok(()),
     };
     match (plan, base) {

@@ -50,6 +50,9 @@ const REQUIREMENTS: [&str; 41] = [
     "5.3",
 ];
 
+/// Those with more than one row, since they ask for more than one thing without a number of its own.
+const ROWS: [(&str, usize); 3] = [("5.1", 12), ("5.2", 5), ("5.3", 2)];
+
 #[test]
 fn every_row_of_the_standards_names_tests_that_exist() {
     let rows: Vec<_> = rows("SECURITY.md")
@@ -59,10 +62,10 @@ fn every_row_of_the_standards_names_tests_that_exist() {
         })
         .collect();
     for requirement in REQUIREMENTS {
-        assert!(
-            rows.iter().any(|cells| cells[0] == requirement),
-            "{requirement} has no row"
-        );
+        let several = ROWS.iter().find(|(of, _)| *of == requirement);
+        let expected = several.map_or(1, |(_, rows)| *rows);
+        let there = rows.iter().filter(|cells| cells[0] == requirement).count();
+        assert_eq!(there, expected, "rows of {requirement}");
     }
     for cells in &rows {
         let requirement = &*cells[0];
@@ -165,14 +168,16 @@ fn is_listed(text: &str, name: &str) -> bool {
         .any(|line| line.trim().trim_end_matches(',') == name)
 }
 
-/// Whether the function is there under a `#[test]` or `#[tokio::test]`, or another attribute of a test.
+/// Whether the function is there under a `#[test]` or `#[tokio::test]`, or another attribute of a test, and is not
+/// left out of a run.
 fn is_attributed(text: &str, name: &str) -> bool {
     let Some((before, _)) = text.split_once(&format!("fn {name}(")) else {
         return false;
     };
     let before = before.trim_end_matches("async ").lines().rev();
-    let mut attributes = before.take_while(|line| line.starts_with("#["));
-    attributes.any(|line| line.contains("test"))
+    let attributes: Vec<_> = before.take_while(|line| line.starts_with("#[")).collect();
+    attributes.iter().any(|line| line.contains("test"))
+        && !attributes.iter().any(|line| line.starts_with("#[ignore"))
 }
 
 fn root() -> &'static Path {
