@@ -25,7 +25,7 @@ found! {
     an_update_that_ignores_the_version: UpdateIgnoresTheVersion, 1;
     an_update_that_deletes_and_creates: UpdateDeletesAndCreates, 15;
     an_update_that_is_late: UpdateIsLate, 0;
-    a_touch_that_lowers: TouchLowers, 2;
+    a_touch_that_lowers: TouchLowers, 3;
     a_delete_that_is_late: DeleteIsLate, 5;
     a_load_that_takes_failures_for_absence: LoadTakesFailuresForAbsence, 0;
     a_load_from_a_cache_of_the_node: LoadIsCached, 0;
