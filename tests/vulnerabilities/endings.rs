@@ -1,5 +1,7 @@
 //! Sessions that go on after their end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -54,6 +56,7 @@ async fn cve_2023_20862() {
     let client = setup.client(setup.store.clone()).await;
     post(&client, "/login/alice").await;
     let kept = client.clone();
+    assert_eq!(shown(&kept).await, "alice:");
     post(&client, "/logout").await;
     assert!(!setup.holds(&handle_of(&id(&kept))).await);
     assert_eq!(shown(&kept).await, "no session");
@@ -83,6 +86,7 @@ async fn a_cookie_that_is_kept_for_longer_opens_nothing() {
     let client = setup.client_with(setup.store.clone(), routes).await;
     post(&client, "/remembered").await;
     let kept = id(&client);
+    assert_eq!(shown(&client).await, "nobody: a=1");
     setup.clock.advance(Duration::from_secs(60 * 60));
     client.clear_cookies();
     client.set_cookie(COOKIE, &kept);
@@ -108,10 +112,13 @@ async fn cve_2018_1000814() {
 #[tokio::test]
 async fn cve_2021_34428() {
     let setup = in_memory();
+    let failures = Arc::new(AtomicUsize::new(0));
+    let failed = failures.clone();
     let layer = setup
         .builder(setup.store.clone())
-        .on_event(|event: &Event<'_>| {
-            if !matches!(event.kind(), EventKind::Created | EventKind::Renewed(_)) {
+        .on_event(move |event: &Event<'_>| {
+            if matches!(event.kind(), EventKind::Ended(_)) {
+                failed.fetch_add(1, Ordering::Relaxed);
                 panic!("the listener fails");
             }
         })
@@ -120,7 +127,9 @@ async fn cve_2021_34428() {
     let client = setup.client_of(layer).await;
     post(&client, "/login/alice").await;
     let kept = client.clone();
+    assert_eq!(shown(&kept).await, "alice:");
     let response = client.post("/logout").await.assert_status(StatusCode::OK);
+    assert_eq!(failures.load(Ordering::Relaxed), 1);
     assert_eq!(response.set_cookies().len(), 1);
     assert!(!setup.holds(&handle_of(&id(&kept))).await);
     assert_eq!(shown(&kept).await, "no session");
