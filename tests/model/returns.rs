@@ -26,8 +26,7 @@ impl Reference {
             Err(error) => self.failed(who, error),
         }
         match result {
-            // There was nothing to write, so it is still staged.
-            Ok(()) if !self.wrote_now(who) => self.parties[who].doing = Doing::Nothing,
+            Ok(()) if !self.wrote_now(who) => self.has_found_it_saved(who),
             Ok(()) => self.has_saved(who),
             Err(error) => self.has_dropped(who, error == ErrorKind::Ended),
         }
@@ -224,6 +223,15 @@ impl Reference {
             .wishes
             .timeouts
             .filter(|_| party.wishes.timeouts != done.timeouts);
+        party.doing = Doing::Nothing;
+    }
+
+    /// What was staged when the party's save began was there already. What a session to come is to be like
+    /// waits for that session.
+    fn has_found_it_saved(&mut self, who: Who) {
+        let party = &mut self.parties[who];
+        party.base = party.reloaded.or(party.base);
+        party.staged.drain(..party.taken_of_staged);
         party.doing = Doing::Nothing;
     }
 
