@@ -87,8 +87,8 @@ pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(
     }
 }
 
-/// The id that a save has prepared a cookie with, if nothing was written since that would say whether it is
-/// still the session's.
+/// The id that a save or a login has prepared a cookie with, if nothing was written since that would say
+/// whether it is still the session's.
 fn id_to_check(slot: &Slot) -> Option<SessionId> {
     let id = slot.with(|state| match &state.cookie {
         CookieEffect::Set { id, .. } if state.cookie_may_be_stale => Some(id.clone()),
@@ -97,12 +97,20 @@ fn id_to_check(slot: &Slot) -> Option<SessionId> {
     id.flatten()
 }
 
-/// Keeps a cookie to itself whose id is not the session's any more.
+/// Keeps a cookie to itself whose id is not the session's any more: it could push a newer one out of the
+/// browser. Where the store cannot tell, a new id goes out all the same, or its login would be lost.
 async fn check_cookie(slot: &Slot, id: SessionId) {
     let opened = open(slot, &id, slot.settings.now()).await;
-    if !matches!(opened, Ok((Standing::Live(live), _)) if live.is_current) {
-        slot.with(|state| state.cookie = CookieEffect::Keep);
-    }
+    slot.with(|state| {
+        let is_good = match opened {
+            Ok((Standing::Live(live), _)) => live.is_current,
+            Ok(_) => false,
+            Err(_) => state.id_is_unsent,
+        };
+        if !is_good {
+            state.cookie = CookieEffect::Keep;
+        }
+    });
 }
 
 /// Commits what is staged now, in a task of its own: a save that was given up half-way would leave it
@@ -420,8 +428,7 @@ fn take_over(
     state.id_is_unsent |= told.is_some();
     if let Some(cookie) = cookie {
         state.cookie = cookie.clone();
-        // It tells of a new id, or else is of the one that the client has.
-        state.cookie_may_be_stale = told.is_none();
+        state.cookie_may_be_stale = true;
     } else if !is_current {
         // Another request renewed the id that this one was about to send.
         state.cookie = CookieEffect::Keep;

@@ -146,8 +146,8 @@ pub(crate) struct State {
     pub(crate) id_is_unsent: bool,
     /// What the response says to the client about its id.
     pub(crate) cookie: CookieEffect,
-    /// Whether that cookie has the id which the client has anyhow, as of a save before the response: it may
-    /// have been retired since, and would then push its successor out of the browser.
+    /// Whether that cookie is of a save or a login before the response: its id may have been retired since, or
+    /// its session ended, and it would then push a newer one out of the browser.
     pub(crate) cookie_may_be_stale: bool,
     /// When the session was extracted, by the clock of the layer: what the handler verifies, it verifies
     /// after that.

@@ -9,7 +9,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Result;
 use axum::routing::post;
-use cloakroom::testing::{Calls, Operation, Pause, PausingStore, TestResponse};
+use cloakroom::testing::{Calls, Operation, Pause, PausingStore, TestResponse, Times, When};
 use cloakroom::{Session, SessionStore};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -39,6 +39,7 @@ on_every_store! {
     a_cookie_that_a_save_has_prepared_gives_way_to_a_later_login,
     a_cookie_that_a_save_has_prepared_is_sent_where_nothing_came_between,
     a_session_that_ended_after_its_login_is_not_given_to_the_browser,
+    a_login_is_not_lost_where_the_store_fails_after_it,
     a_request_on_its_way_with_the_id_from_before_a_login_has_no_session_and_writes_nothing,
     the_id_from_before_a_login_is_unknown_once_the_grace_is_over,
     a_login_under_a_retired_id_makes_a_fresh_session,
@@ -223,7 +224,9 @@ async fn ends_for_good(setup: &Setup, renewal: Renewal, ending: Ending, step: St
     );
     // Another request has renewed the id in between: what it was renewed to is not sent again.
     let already_renewed = renewal == Renewal::Scheduled && step.at_retry;
-    let has_cookie = fresh.is_some() || took_effect && !already_renewed;
+    // The response to a login looks whether the session is still there.
+    let has_cookie =
+        fresh.is_some() || took_effect && renewal != Renewal::Login && !already_renewed;
     assert_eq!(
         response.set_cookies().len(),
         usize::from(has_cookie),
@@ -557,18 +560,30 @@ async fn a_cookie_that_a_save_has_prepared_is_sent_where_nothing_came_between(se
 
 async fn a_session_that_ended_after_its_login_is_not_given_to_the_browser(setup: Setup) {
     let store = setup.store.clone();
-    let clock = setup.clock.clone();
-    let log_in = async move |session: Session| -> Result<()> {
+    let log_in = async move |session: Session| -> Result<StatusCode> {
         session.login("alice").await?;
-        // The disabling of the user, from elsewhere, while the rest of the request takes its time.
+        // The disabling of the user, from elsewhere, after which the browser may have logged in anew.
         store.delete(&session.handle().unwrap()).await.unwrap();
-        clock.advance(30 * MINUTE);
-        Ok(())
+        Ok(StatusCode::IM_A_TEAPOT)
     };
     let routes = Router::new().route("/disabled", post(log_in));
     let client = setup.client_with(setup.store.clone(), routes).await;
-    let response = client.post("/disabled").await.assert_status(StatusCode::OK);
+    let response = client.post("/disabled").await;
+    let response = response.assert_status(StatusCode::IM_A_TEAPOT);
     assert!(response.set_cookies().is_empty());
+}
+
+async fn a_login_is_not_lost_where_the_store_fails_after_it(setup: Setup) {
+    let store = setup.failing();
+    let client = setup.client(store.clone()).await;
+    store.fail(Operation::Load, When::BeforeEffect, Times::Always);
+    client
+        .post("/login/alice")
+        .await
+        .assert_status(StatusCode::OK);
+    assert_eq!(store.failures(), 1, "the look at the session");
+    store.heal();
+    assert_eq!(shown(&client).await, "alice:");
 }
 
 async fn a_request_on_its_way_with_the_id_from_before_a_login_has_no_session_and_writes_nothing(

@@ -20,6 +20,9 @@ impl Session {
     ///
     /// On the session of somebody else it ends that one, and starts one with nothing of it.
     ///
+    /// If nothing is written after it, the response looks with one load whether the session is still there: a
+    /// cookie of one that was ended meanwhile could push a newer one out of the browser.
+    ///
     /// # Errors
     ///
     /// [`InvalidLogin`](ErrorKind::InvalidLogin) or [`InvalidTimeouts`](ErrorKind::InvalidTimeouts) if the
