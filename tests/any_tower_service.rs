@@ -159,6 +159,7 @@ async fn it_runs_on_a_local_set() {
         Calls {
             create: 1,
             link: 1,
+            load: 1,
             ..Calls::default()
         }
     );
