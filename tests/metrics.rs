@@ -164,7 +164,8 @@ async fn events_and_store_calls_are_counted() {
             counted("logged_in", ""),
             counted("renewed", "login"),
             called("link", "ok", 1),
-            called("load", "ok", 1),
+            // The response looks once more.
+            called("load", "ok", 2),
             called("update", "ok", 1),
         ]
     );
