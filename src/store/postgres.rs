@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::{Postgres, Row};
 use time::OffsetDateTime;
 
 use self::failure::failed;
@@ -238,6 +238,40 @@ impl PostgresStore {
         }
     }
 
+    /// Looks at up to `limit` sessions that are due: deletes up to `deletions` of those that have expired, and
+    /// puts off those that live on.
+    async fn sweep(
+        &self,
+        now: OffsetDateTime,
+        limit: usize,
+        deletions: usize,
+    ) -> Result<Swept, StoreError> {
+        let doing = "delete expired sessions from PostgreSQL";
+        let rows = fetch(&self.pool, || {
+            query(&self.statements.delete_expired)
+                .bind(sql::swept_until(now))
+                .bind(sql::limit(limit))
+                .bind(sql::index::marks_swept_until(now))
+                .bind(sql::limit(deletions))
+        })
+        .await
+        .map_err(|error| failed(doing, error))?;
+        let count = |column| {
+            let count: Result<i64, _> = rows
+                .first()
+                .ok_or(sqlx::Error::RowNotFound)
+                .and_then(|row| row.try_get(column));
+            count
+                .map(|count| sql::count(count.unsigned_abs()))
+                .map_err(|error| failed(doing, error))
+        };
+        Ok(Swept {
+            deleted: count(0)?,
+            moved: count(1)?,
+            due: count(2)?,
+        })
+    }
+
     /// What there is of a session that was not found by an `update` or a `touch`.
     ///
     /// The first statement had no effect, so what this one finds is true of the whole operation at the moment
@@ -261,6 +295,13 @@ impl PostgresStore {
             _ => Outcome::Conflict,
         })
     }
+}
+
+/// How many sessions a sweep deleted, how many it put off, and how many were due.
+struct Swept {
+    deleted: usize,
+    moved: usize,
+    due: usize,
 }
 
 #[async_trait]
@@ -345,15 +386,17 @@ impl SessionStore for PostgresStore {
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
-        let result = execute(&self.pool, || {
-            query(&self.statements.delete_expired)
-                .bind(sql::swept_until(now))
-                .bind(sql::limit(limit))
-                .bind(sql::index::marks_swept_until(now))
-        })
-        .await
-        .map_err(|error| failed("delete expired sessions from PostgreSQL", error))?;
-        Ok(sql::count(result.rows_affected()))
+        let mut deleted = 0;
+        loop {
+            let swept = self.sweep(now, limit, limit - deleted).await?;
+            deleted += swept.deleted;
+            // Fewer than asked for were due, so none is left. Where neither was deleted nor put off what is
+            // due, others are just at it, and the next sweep looks again.
+            let is_all = swept.due < limit || swept.deleted + swept.moved == 0;
+            if is_all || deleted >= limit {
+                return Ok(deleted);
+            }
+        }
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {

@@ -20,6 +20,7 @@ macro_rules! place {
 
 mod lists;
 mod partitioned;
+mod sweeping;
 
 async fn run(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
@@ -91,7 +92,7 @@ async fn migrating_completes_what_is_there_in_part() {
     run(
         store.pool(),
         &format!(
-            "DROP INDEX {schema}.cloakroom_sessions_expires_at, {schema}.cloakroom_sessions_user_id"
+            "DROP INDEX {schema}.cloakroom_sessions_sweep_at, {schema}.cloakroom_sessions_user_id"
         ),
     )
     .await;
@@ -606,7 +607,8 @@ async fn a_sweep_goes_over_the_index_and_every_other_operation_over_the_key() {
     run(
         &pool,
         &format!(
-            "INSERT INTO {0} SELECT decode(md5(n::text), 'hex'), 1, 0, {NOW} + n * 1000, 'user ' || n, '\\x00'
+            "INSERT INTO {0} SELECT decode(md5(n::text), 'hex'), 1, 0, {NOW} + n * 1000, 'user ' || n, '\\x00',
+            {NOW} + n * 1000
             FROM generate_series(-500, 20000) AS n; ANALYZE {0};
             INSERT INTO {0}_links SELECT convert_to('user ' || n, 'UTF8'), decode(md5(n::text), 'hex'),
             0, {NOW} + n * 1000, false FROM generate_series(-500, 20000) AS n; ANALYZE {0}_links;
@@ -644,9 +646,9 @@ async fn a_sweep_goes_over_the_index_and_every_other_operation_over_the_key() {
     assert_eq!(store.delete_expired(now(), 10).await.unwrap(), 10);
     let sweep = last_statement(&store, &pool).await;
     for mode in ["force_custom_plan", "force_generic_plan"] {
-        let plan = plan(&pool, &sweep, &format!("{NOW}, 100, {NOW}"), mode).await;
+        let plan = plan(&pool, &sweep, &format!("{NOW}, 100, {NOW}, 100"), mode).await;
         assert!(
-            plan.contains("Index Scan using cloakroom_sessions_expires_at"),
+            plan.contains("Index Scan using cloakroom_sessions_sweep_at"),
             "{plan}"
         );
         assert!(plan.contains("cloakroom_sessions_pkey"), "{plan}");

@@ -28,14 +28,16 @@ impl Statements {
         let table = &qualified(schema, table, "");
         Self {
             create: sql_str(format!(
-                "INSERT INTO {table} (handle, {RECORD_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6)"
+                "INSERT INTO {table} (handle, {RECORD_COLUMNS}, sweep_at)
+                VALUES ($1, $2, $3, $4, $5, $6, $4)"
             )),
             load: sql_str(format!(
                 "SELECT {RECORD_COLUMNS} FROM {table} WHERE handle = $1"
             )),
             update: sql_str(change(
                 table,
-                "version = $4, created_at = $5, expires_at = $6, user_id = $7, payload = $8",
+                "version = $4, created_at = $5, expires_at = $6, user_id = $7, payload = $8,
+                sweep_at = least(session.sweep_at, $6)",
             )),
             touch: sql_str(change(
                 table,
@@ -45,11 +47,15 @@ impl Statements {
                 "SELECT 1 FROM {table} WHERE handle = $1 AND expires_at > $2"
             )),
             delete: sql_str(format!("DELETE FROM {table} WHERE handle = $1")),
-            // The array is made once, so no plan deletes more than the limit, as one that runs a
-            // subquery again could. A row that was extended after the array was made is found by the
-            // condition around it, which is checked on the newest version of the row, under its lock;
-            // it adds 0, since otherwise a plan may go through all that has expired by the index, and
-            // pick out these.
+            // By `sweep_at`, which is the expiry or a time before it: a session that lives on is not entered anew
+            // in an index with each change, but looked at once when that time has come, and entered for its
+            // expiry of then.
+            //
+            // The arrays are made once, so no plan deletes more than the limit, as one that runs a subquery
+            // again could. A row that was extended, or will expire earlier, since they were made is found by
+            // the conditions around them, which are checked on the newest version of the row, under its lock;
+            // they add 0, since otherwise a plan may go through all that has expired by the index, and pick
+            // out these. Both go by the key, so that two sweeps take the locks in one order.
             //
             // Not SKIP LOCKED: then a sweep would say that nothing is left when all is locked. Of entries and
             // marks it says nothing, so it waits for none of them. Everyone's row stays, so that logins find
@@ -65,10 +71,19 @@ impl Statements {
                         SELECT ctid FROM {marks} WHERE marked_at <= $3 AND user_id <> decode('ff', 'hex')
                         ORDER BY marked_at LIMIT $2 FOR UPDATE SKIP LOCKED
                     ))
+                ), due AS MATERIALIZED (
+                    SELECT handle, expires_at FROM {table} WHERE sweep_at <= $1 ORDER BY sweep_at LIMIT $2
+                ), deleted AS (
+                    DELETE FROM {table} WHERE expires_at + 0 <= $1 AND handle = ANY (ARRAY(
+                        SELECT handle FROM due WHERE expires_at <= $1 LIMIT $4
+                    )) RETURNING 1
+                ), moved AS (
+                    UPDATE {table} AS session SET sweep_at = session.expires_at
+                    WHERE session.expires_at + 0 > $1 AND handle = ANY (ARRAY(
+                        SELECT handle FROM due WHERE expires_at > $1
+                    )) RETURNING 1
                 )
-                DELETE FROM {table} WHERE expires_at + 0 <= $1 AND handle = ANY (ARRAY(
-                    SELECT handle FROM {table} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
-                ))"
+                SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM moved), (SELECT count(*) FROM due)"
             )),
             index: Arc::new(IndexStatements::new(&SYNTAX, links, marks)),
             // A login writes to this table before it reads the marks there, so this waits until it has linked
@@ -93,7 +108,8 @@ impl Statements {
     }
 }
 
-/// Changes a row if it has the version `$2` and has not expired at `$3`.
+/// Changes a row if it has the version `$2` and has not expired at `$3`. What is set must change no indexed
+/// column of a session that lives on: then the server writes the row alone.
 ///
 /// An UPDATE that waited for another one judges by these conditions what that one left.
 fn change(table: &str, set: &str) -> String {

@@ -27,16 +27,16 @@ async fn migrating_adds_the_indexes_that_a_partitioned_table_lacks_on_every_part
         place.schema
     );
     let before = ask(store.pool(), &indexes).await;
-    let of_expiry = format!(
+    let of_sweeps = format!(
         "SELECT '{}.' || quote_ident(indexname) FROM pg_indexes
-        WHERE schemaname = '{0}' AND tablename = 'cloakroom_sessions' AND indexdef LIKE '%expires_at%'",
+        WHERE schemaname = '{0}' AND tablename = 'cloakroom_sessions' AND indexdef LIKE '%sweep_at%'",
         place.schema
     );
-    let of_expiry: String = sqlx::query_scalar(AssertSqlSafe(of_expiry))
+    let of_sweeps: String = sqlx::query_scalar(AssertSqlSafe(of_sweeps))
         .fetch_one(store.pool())
         .await
         .unwrap();
-    run(store.pool(), &format!("DROP INDEX {of_expiry}")).await;
+    run(store.pool(), &format!("DROP INDEX {of_sweeps}")).await;
     let without = ask(store.pool(), &indexes).await;
     assert_eq!(before - without, i64::from(PARTITIONS) + 1);
 
@@ -76,7 +76,8 @@ async fn an_operation_looks_into_one_partition_and_a_sweep_goes_over_the_indexes
     run(
         &pool,
         &format!(
-            "INSERT INTO {0} SELECT decode(md5(n::text), 'hex'), 1, 0, {NOW} + n * 1000, NULL, '\\x00'
+            "INSERT INTO {0} SELECT decode(md5(n::text), 'hex'), 1, 0, {NOW} + n * 1000, NULL, '\\x00',
+            {NOW} + n * 1000
             FROM generate_series(-500, 20000) AS n; ANALYZE {0};
             INSERT INTO {0}_links SELECT convert_to('user ' || n, 'UTF8'), decode(md5(n::text), 'hex'),
             0, {NOW} + n * 1000, false FROM generate_series(-500, 20000) AS n; ANALYZE {0}_links;
@@ -115,7 +116,7 @@ async fn an_operation_looks_into_one_partition_and_a_sweep_goes_over_the_indexes
     assert_eq!(store.delete_expired(now(), 10).await.unwrap(), 10);
     let sweep = last_statement(&store, &pool).await;
     for mode in ["force_custom_plan", "force_generic_plan"] {
-        let plan = plan(&pool, &sweep, &format!("{NOW}, 100, {NOW}"), mode).await;
+        let plan = plan(&pool, &sweep, &format!("{NOW}, 100, {NOW}, 100"), mode).await;
         assert!(plan.contains("Merge Append"), "{plan}");
         assert!(
             !plan.contains("Seq Scan") && !plan.contains("Sort  "),
