@@ -61,29 +61,27 @@ impl Statements {
             // marks it says nothing, so it waits for none of them. Everyone's row stays, so that logins find
             // it.
             delete_expired: sql_str(format!(
-                "WITH links AS (
-                    DELETE FROM {links} WHERE ctid = ANY (ARRAY(
-                        SELECT ctid FROM {links} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
-                        FOR UPDATE SKIP LOCKED
-                    ))
-                ), marks AS (
-                    DELETE FROM {marks} WHERE ctid = ANY (ARRAY(
-                        SELECT ctid FROM {marks} WHERE marked_at <= $3 AND user_id <> decode('ff', 'hex')
-                        ORDER BY marked_at LIMIT $2 FOR UPDATE SKIP LOCKED
-                    ))
-                ), due AS MATERIALIZED (
-                    SELECT handle, expires_at FROM {table} WHERE sweep_at <= $1 ORDER BY sweep_at LIMIT $2
-                ), deleted AS (
-                    DELETE FROM {table} WHERE expires_at + 0 <= $1 AND handle = ANY (ARRAY(
-                        SELECT handle FROM due WHERE expires_at <= $1 LIMIT $4
-                    )) RETURNING 1
-                ), moved AS (
-                    UPDATE {table} AS session SET sweep_at = session.expires_at
-                    WHERE session.expires_at + 0 > $1 AND handle = ANY (ARRAY(
-                        SELECT handle FROM due WHERE expires_at > $1
-                    )) RETURNING 1
-                )
-                SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM moved), (SELECT count(*) FROM due)"
+                "WITH links AS (\
+                    DELETE FROM {links} WHERE ctid = ANY (ARRAY(\
+                        SELECT ctid FROM {links} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 \
+                        FOR UPDATE SKIP LOCKED\
+                    ))\
+                ), marks AS (\
+                    DELETE FROM {marks} WHERE ctid = ANY (ARRAY(\
+                        SELECT ctid FROM {marks} WHERE marked_at <= $3 AND user_id <> decode('ff', 'hex') \
+                        ORDER BY marked_at LIMIT $2 FOR UPDATE SKIP LOCKED\
+                    ))\
+                ), due AS MATERIALIZED (\
+                    SELECT handle, expires_at FROM {table} WHERE sweep_at <= $1 ORDER BY sweep_at LIMIT $2\
+                ), deleted AS (\
+                    DELETE FROM {table} WHERE expires_at + 0 <= $1 AND handle = ANY (ARRAY(\
+                        SELECT handle FROM due WHERE expires_at <= $1 LIMIT $4\
+                    )) RETURNING 1\
+                ), moved AS (\
+                    UPDATE {table} SET sweep_at = expires_at WHERE expires_at + 0 > $1 AND handle = ANY (ARRAY(\
+                        SELECT handle FROM due WHERE expires_at > $1\
+                    )) RETURNING 1\
+                ) SELECT (SELECT count(*) FROM deleted), (SELECT count(*) FROM moved), (SELECT count(*) FROM due)"
             )),
             index: Arc::new(IndexStatements::new(&SYNTAX, links, marks)),
             // A login writes to this table before it reads the marks there, so this waits until it has linked

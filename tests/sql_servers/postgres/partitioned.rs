@@ -114,7 +114,7 @@ async fn an_operation_looks_into_one_partition_and_a_sweep_goes_over_the_indexes
     }
 
     assert_eq!(store.delete_expired(now(), 10).await.unwrap(), 10);
-    let sweep = last_statement(&store, &pool).await;
+    let sweep = sweep_statement(&store).await;
     for mode in ["force_custom_plan", "force_generic_plan"] {
         let plan = plan(&pool, &sweep, &format!("{NOW}, 100, {NOW}, 100"), mode).await;
         assert!(plan.contains("Merge Append"), "{plan}");
