@@ -129,7 +129,7 @@ pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
 /// apply it later.
 ///
 /// No other call of the request comes in before that: it could save what this one is said to have dropped.
-async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
+async fn run_or_discard(slot: Arc<Slot>, entered: Entered<Arc<Slot>>) -> Result<(), Error> {
     let _on_panic = DiscardOnPanic(&slot);
     run(slot.clone(), &entered).await.inspect_err(|error| {
         let discarded = slot.with(|state| state.discard_staged());
@@ -180,7 +180,7 @@ pub(crate) async fn in_task<T: Send + 'static>(
     }
 }
 
-async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
+async fn run(slot: Arc<Slot>, entered: &Entered<Arc<Slot>>) -> Result<(), Error> {
     let settings = slot.settings.clone();
     let now = settings.now();
     let staged = slot.with(|state| {
@@ -283,7 +283,7 @@ impl Base {
 /// as the layer allows.
 async fn contend(
     slot: Arc<Slot>,
-    entered: Entered,
+    entered: Entered<Arc<Slot>>,
     id: SessionId,
     mut job: Job,
 ) -> Result<(), Error> {
@@ -333,7 +333,7 @@ async fn contend(
 /// A write failed, and may have taken effect all the same: only the record can tell.
 async fn verify(
     slot: Arc<Slot>,
-    _entered: Entered,
+    _entered: Entered<Arc<Slot>>,
     write: Write,
     job: Job,
     error: StoreError,

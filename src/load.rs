@@ -1,6 +1,5 @@
 //! From what a request brought as its id to its session.
 
-use std::sync::Arc;
 
 use crate::carrier::Carrier;
 use crate::commit::identity::end_copied;
@@ -19,12 +18,12 @@ use crate::store::{StoreError, StoreErrorKind};
 /// # Errors
 ///
 /// When the store fails, or the request is over.
-pub(crate) async fn load(slot: &Arc<Slot>) -> Result<(), Error> {
+pub(crate) async fn load(slot: &Slot) -> Result<(), Error> {
     let entered = match slot.enter_untouched() {
         Entry::Granted(entered) => entered,
         Entry::Refused(outcome) => return outcome,
         Entry::Busy => {
-            let entered = slot.enter().await;
+            let entered = slot.wait_to_enter().await;
             if let Some(outcome) = slot.stage().outcome() {
                 return outcome;
             }

@@ -29,7 +29,7 @@ pub(crate) async fn login(slot: Arc<Slot>, login: Login) -> Result<(), Error> {
     in_task(slot.settings.clone(), log_in(slot, entered, login)).await
 }
 
-async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), Error> {
+async fn log_in(slot: Arc<Slot>, _entered: Entered<Arc<Slot>>, login: Login) -> Result<(), Error> {
     let settings = slot.settings.clone();
     let mut patience = Patience::new(settings.clone());
     let staged = slot.with(|state| (state.job(), state.live().cloned().map(Box::new)));
@@ -160,7 +160,7 @@ fn ending_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) ->
     )
 }
 
-pub(super) async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
+pub(super) async fn end_own(slot: Arc<Slot>, _entered: Entered<Arc<Slot>>) -> Result<(), Error> {
     let target = slot.with(|state| {
         match &state.standing {
             Standing::Live(live) => Some(Subject::of(live)),
