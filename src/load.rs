@@ -1,6 +1,5 @@
 //! From what a request brought as its id to its session.
 
-
 use crate::carrier::Carrier;
 use crate::commit::identity::end_copied;
 use crate::error::Error;
