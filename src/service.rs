@@ -199,7 +199,7 @@ fn conclude(slot: &Slot, verdict: HandlerVerdict) -> Conclusion {
                 state.discard_staged();
                 state.closed = true;
             } else {
-                state.closed = is_idle(state, settings.now(), &settings.rules);
+                state.closed = is_idle(state, || settings.now(), &settings.rules);
             }
             match state.closed {
                 true => Conclusion::Closed(Some(Effects::of(state, settings))),

@@ -80,6 +80,13 @@ impl Stage {
             Self::Closed => Some(Err(Error::closed())),
         }
     }
+
+    fn close(&mut self) {
+        match self {
+            Self::Loaded(state) => state.closed = true,
+            stage => *stage = Self::Closed,
+        }
+    }
 }
 
 /// The stage, locked, and with it the gate to the store.
@@ -219,6 +226,25 @@ impl Slot {
         entered.with_slot(self.clone())
     }
 
+    /// Enters as [`enter`](Self::enter), and closes the session under the same lock. Also says whether its cookie
+    /// may be stale, which it cannot become later on.
+    pub(crate) async fn enter_and_close(self: &Arc<Self>) -> (Entered<Arc<Self>>, bool) {
+        let close = |inner: &mut Inner| {
+            inner.stage.close();
+            matches!(&inner.stage, Stage::Loaded(state) if state.cookie_may_be_stale)
+        };
+        {
+            let mut inner = self.lock();
+            if inner.try_enter() {
+                let cookie_may_be_stale = close(&mut inner);
+                return (Entered::new(self.clone()), cookie_may_be_stale);
+            }
+        }
+        let entered = self.wait_to_enter().await.with_slot(self.clone());
+        let cookie_may_be_stale = close(&mut self.lock());
+        (entered, cookie_may_be_stale)
+    }
+
     /// Enters to load the session, if that is still to be done and nobody else is in.
     pub(crate) fn enter_untouched(&self) -> Entry<'_> {
         let mut inner = self.lock();
@@ -248,10 +274,7 @@ impl Slot {
 
     /// From now on every change is an error.
     pub(crate) fn close(&self) {
-        match &mut *self.stage() {
-            Stage::Loaded(state) => state.closed = true,
-            stage => *stage = Stage::Closed,
-        }
+        self.stage().close();
     }
 }
 
