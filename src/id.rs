@@ -205,8 +205,6 @@ impl SessionId {
     }
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 /// In place of a value: the two highest bits are set in no other.
 const NOT_IN_ALPHABET: u8 = 0xFF;
 
@@ -228,19 +226,37 @@ fn value_of(char: u8) -> u8 {
     value
 }
 
-/// The text of bytes that need no padding: three for every four characters.
+/// The character of a value of six bits.
+fn char_of(value: u8) -> u8 {
+    let mut char = b'_';
+    for (first, last, of_first) in [
+        (0, 25, b'A'),
+        (26, 51, b'a'),
+        (52, 61, b'0'),
+        (62, 62, b'-'),
+    ] {
+        if first <= value && value <= last {
+            char = value.wrapping_sub(first).wrapping_add(of_first);
+        }
+    }
+    char
+}
+
+/// The text of bytes that need no padding, in groups of six: eight characters for each.
 pub(crate) fn encode_base64url<const BYTES: usize, const CHARS: usize>(
     bytes: &[u8; BYTES],
 ) -> [u8; CHARS] {
-    const { assert!(BYTES.is_multiple_of(3) && CHARS == BYTES / 3 * 4) };
+    const { assert!(BYTES.is_multiple_of(6) && CHARS == BYTES / 6 * 8) };
     let mut text = [0; CHARS];
-    for (chars, group) in text.chunks_exact_mut(4).zip(bytes.chunks_exact(3)) {
-        let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
-        for (position, char) in chars.iter_mut().enumerate() {
-            *char = ALPHABET[(bits >> (18 - 6 * position) & 0x3F) as usize];
-        }
+    for (values, group) in text.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+        let [a, b, c, d, e, f]: [u8; 6] = *group;
+        let bits = u64::from_be_bytes([0, a, b, c, 0, d, e, f]);
+        // From twice 24 bits to four times twelve, and to eight times six.
+        let pairs = bits & 0x0000_0FFF_0000_0FFF | bits << 4 & 0x0FFF_0000_0FFF_0000;
+        let sixes = pairs & 0x003F_003F_003F_003F | pairs << 2 & 0x3F00_3F00_3F00_3F00;
+        *values = sixes.to_be_bytes();
     }
-    text
+    text.map(char_of)
 }
 
 /// The bytes of such a text, in groups of eight characters; `None` for any other character.
@@ -255,13 +271,13 @@ pub(crate) fn decode_base64url<const BYTES: usize, const CHARS: usize>(
         any |= *value;
     }
     let mut bytes = [0; BYTES];
-    for (group, values) in bytes.chunks_exact_mut(6).zip(values.as_chunks().0) {
+    for (group, values) in bytes.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0) {
         let values = u64::from_be_bytes(*values);
-        // From eight times six bits to four times twelve, to twice 24, and to 48.
+        // From eight times six bits to four times twelve, and to twice 24.
         let pairs = values & 0x003F_003F_003F_003F | values >> 2 & 0x0FC0_0FC0_0FC0_0FC0;
-        let fours = pairs & 0x0000_0FFF_0000_0FFF | pairs >> 4 & 0x00FF_F000_00FF_F000;
-        let bits = fours & 0xFF_FFFF | fours >> 8 & 0xFFFF_FF00_0000;
-        group.copy_from_slice(&bits.to_be_bytes()[2..]);
+        let bits = pairs & 0x0000_0FFF_0000_0FFF | pairs >> 4 & 0x00FF_F000_00FF_F000;
+        let [_, a, b, c, _, d, e, f] = bits.to_be_bytes();
+        *group = [a, b, c, d, e, f];
     }
     (any < 64).then_some(bytes)
 }
@@ -277,6 +293,17 @@ mod tests {
             let back = SessionId::parse(&id.encode()).unwrap();
             assert_eq!(back.handle, id.handle);
             assert_eq!(back.secret.digest(), id.secret.digest());
+        }
+    }
+
+    /// RFC 4648, table 2.
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    #[test]
+    fn each_value_has_its_character() {
+        for (value, &char) in (0..).zip(ALPHABET) {
+            assert_eq!(char_of(value), char);
+            assert_eq!(value_of(char), value);
         }
     }
 

@@ -220,6 +220,9 @@ impl Data {
     /// Whether the staged changes make any difference to what was loaded. If they make none, then nothing
     /// is written, as if that had been done before any overlapping request wrote.
     pub(crate) fn is_changed(&self) -> bool {
+        if self.changes.clears == 0 && self.changes.entries.is_empty() {
+            return false;
+        }
         let staged = &self.changes.entries;
         let differs = |(key, change): (&Arc<str>, &Change)| {
             change.value().map(|value| &**value) != self.loaded.find(key)
