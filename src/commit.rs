@@ -393,7 +393,7 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
                 ));
             }
             let taken_over = take_over(state, generation, live, data, (&cookie, is_new_id), job);
-            taken_over.map_err(|back| (back, state.data.clone(), state.generation))
+            taken_over.map_err(|back| Box::new((back, state.data.clone(), state.generation)))
         });
         match taken_over {
             Some(Ok(_replaced)) => {
@@ -402,7 +402,8 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
                 }
                 break;
             }
-            Some(Err(((back, data_before), since, newer))) => {
+            Some(Err(back)) => {
+                let ((back, data_before), since, newer) = *back;
                 (live, data, generation) = (back, since, newer);
                 // Closures of `update` that were staged meanwhile run here. They are the user's, and may use
                 // this very session: so outside of the lock.
