@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::error::{Error, ErrorKind};
-use crate::events::{EventKind, Subject};
+use crate::events::Subject;
 use crate::id::SessionId;
 use crate::load::open;
 use crate::record::Version;
@@ -59,8 +59,7 @@ impl HandlerVerdict {
 /// When the store fails, or other requests keep changing the session, or the changes do not fit on top of
 /// theirs. What was staged is dropped then.
 pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(), Error> {
-    let entered = slot.enter().await;
-    slot.close();
+    let (entered, cookie_may_be_stale) = slot.enter_and_close().await;
     let committed = match verdict {
         HandlerVerdict::ServerError => {
             slot.with(|state| state.discard_staged());
@@ -68,7 +67,7 @@ pub(crate) async fn commit(slot: Arc<Slot>, verdict: HandlerVerdict) -> Result<(
         }
         HandlerVerdict::Success => run_or_discard(slot.clone(), entered).await,
     };
-    if let Some(id) = id_to_check(&slot) {
+    if cookie_may_be_stale && let Some(id) = id_to_check(&slot) {
         // Rare, as are the other futures that are boxed here: each would make that of every commit larger.
         Box::pin(check_cookie(&slot, id)).await;
     }
@@ -129,7 +128,7 @@ pub(crate) async fn save(slot: Arc<Slot>) -> Result<(), Error> {
 /// apply it later.
 ///
 /// No other call of the request comes in before that: it could save what this one is said to have dropped.
-async fn run_or_discard(slot: Arc<Slot>, entered: Entered) -> Result<(), Error> {
+async fn run_or_discard(slot: Arc<Slot>, entered: Entered<Arc<Slot>>) -> Result<(), Error> {
     let _on_panic = DiscardOnPanic(&slot);
     run(slot.clone(), &entered).await.inspect_err(|error| {
         let discarded = slot.with(|state| state.discard_staged());
@@ -180,92 +179,80 @@ pub(crate) async fn in_task<T: Send + 'static>(
     }
 }
 
-async fn run(slot: Arc<Slot>, entered: &Entered) -> Result<(), Error> {
-    let settings = slot.settings.clone();
-    let now = settings.now();
-    let staged = slot.with(|state| {
-        let mut job = state.job();
-        let base = state.live().map(Base::of);
-        // What makes no difference to what was loaded counts as saved: not to be put again on what comes next.
-        let saved = (!job.has_changes()).then(|| {
-            state.data.discard_changes();
-            std::mem::replace(&mut job.data, state.data.clone())
-        });
-        let plan = plan(
-            &state.standing,
-            &job,
-            now,
-            &settings.rules,
-            SessionId::generate,
-        )?;
-        // It may hold closures of the user's, to be dropped outside of the lock.
-        Ok::<_, Error>((plan, job, base, saved))
-    });
-    let (plan, job, base) = match staged {
-        Some(staged) => {
-            let (plan, job, base, _) = staged?;
-            (plan, job, base)
-        }
-        None => return Ok(()),
+async fn run(slot: Arc<Slot>, entered: &Entered<Arc<Slot>>) -> Result<(), Error> {
+    let now = slot.settings.now();
+    let Some(step) = next_step(&slot, now)? else {
+        return Ok(());
     };
-    match (plan, base) {
-        (Plan::Nothing, _) => Ok(()),
+    let settings = &*slot.settings;
+    let outcome = match (&step.plan, &step.base) {
+        (Plan::Nothing, _) => return Ok(()),
         // By what was loaded; another request may have kept it alive since.
-        (Plan::Drop(Dropped::Expired), Some(base)) => {
-            Box::pin(in_task(
-                settings,
-                contend(slot, entered.share(), base.id, job),
-            ))
-            .await
-        }
-        (Plan::Drop(why), _) => lose(&slot, why),
-        (Plan::Create(write), _) => match settings
-            .create(write.live.handle(), &write.live.record)
-            .await
-        {
-            Ok(()) => finish(&slot, write, &job),
-            Err(error) => {
-                let verified = verify(slot, entered.share(), write, job, error);
-                Box::pin(in_task(settings.clone(), verified)).await
-            }
-        },
+        (Plan::Drop(Dropped::Expired), Some(_)) => Ok(Outcome::Conflict),
+        (Plan::Drop(why), _) => return lose(&slot, *why),
         (Plan::Touch { expires_at }, Some(base)) => {
-            let touch = settings.touch(&base.subject.handle, expires_at, base.version, now);
+            let touch = settings.touch(&base.id.handle, *expires_at, base.version, now);
             // The response stands without it; that it failed was reported.
             if let Ok(Outcome::Missing) = touch.await {
                 slot.with(|state| state.cookie = CookieEffect::Keep);
             }
-            Ok(())
+            return Ok(());
         }
-        (Plan::Update { write, importance }, Some(base)) => {
-            if job.wishes.timeouts.is_some() {
-                Box::pin(index::extend(&settings, &write.live)).await?;
-            }
-            let update =
-                settings.update(&base.subject.handle, &write.live.record, base.version, now);
-            match (update.await, importance) {
-                (Ok(Outcome::Done), _) => finish(&slot, write, &job),
-                // Another request came first, or the session ended: nothing is lost.
-                (_, Importance::Upkeep) => Ok(()),
-                (Ok(Outcome::Missing), _) => lose(&slot, Dropped::Ended),
-                (Ok(Outcome::Conflict), _) => {
-                    let contended = contend(slot, entered.share(), base.id, job);
-                    Box::pin(in_task(settings.clone(), contended)).await
-                }
-                (Err(error), _) => {
-                    let verified = verify(slot, entered.share(), write, job, error);
-                    Box::pin(in_task(settings.clone(), verified)).await
-                }
-            }
+        (Plan::Create(write), _) => {
+            let create = settings.create(write.live.handle(), &write.live.record);
+            create.await.map(|()| Outcome::Done)
         }
-        (Plan::Touch { .. } | Plan::Update { .. }, None) => Ok(()),
+        (Plan::Update { write, .. }, Some(base)) => {
+            if step.job.wishes.timeouts.is_some() {
+                Box::pin(index::extend(settings, &write.live)).await?;
+            }
+            let update = settings.update(&base.id.handle, &write.live.record, base.version, now);
+            update.await
+        }
+        (Plan::Touch { .. } | Plan::Update { .. }, None) => return Ok(()),
+    };
+    let Step { plan, job, base } = step;
+    match (outcome, plan) {
+        (Ok(Outcome::Done), Plan::Create(write) | Plan::Update { write, .. }) => {
+            finish(&slot, write, &job)
+        }
+        // Another request came first, or the session ended: nothing is lost.
+        (
+            _,
+            Plan::Update {
+                importance: Importance::Upkeep,
+                ..
+            },
+        ) => Ok(()),
+        (Ok(Outcome::Missing), _) => lose(&slot, Dropped::Ended),
+        (Err(error), Plan::Create(write) | Plan::Update { write, .. }) => {
+            let settings = slot.settings.clone();
+            let verified = verify(slot, entered.share(), write, job, error);
+            Box::pin(in_task(settings, verified)).await
+        }
+        (Ok(Outcome::Conflict), _) => match base {
+            Some(base) => {
+                let settings = slot.settings.clone();
+                let contended = contend(slot, entered.share(), base.id, job);
+                Box::pin(in_task(settings, contended)).await
+            }
+            None => Ok(()),
+        },
+        // Only a write has another outcome.
+        (Ok(Outcome::Done) | Err(_), _) => Ok(()),
     }
+}
+
+/// What a commit is about to do, and what it was planned for.
+struct Step {
+    plan: Plan,
+    job: Job,
+    base: Option<Base>,
 }
 
 /// The record that a plan was made for.
 struct Base {
     id: SessionId,
-    subject: Subject,
     version: Version,
 }
 
@@ -273,17 +260,39 @@ impl Base {
     fn of(live: &Live) -> Self {
         Self {
             id: live.id.clone(),
-            subject: Subject::of(live),
             version: live.record.version,
         }
     }
+}
+
+/// Plans what is to be done about what is staged; `None` if the session was not loaded.
+///
+/// # Errors
+///
+/// When there is no random id.
+fn next_step(slot: &Slot, now: i64) -> Result<Option<Step>, Error> {
+    let planned = slot.with(|state| {
+        let mut job = state.job();
+        let base = state.live().map(Base::of);
+        // What makes no difference to what was loaded counts as saved: not to be put again on what comes next.
+        let saved = (!job.has_changes()).then(|| {
+            state.data.discard_changes();
+            std::mem::replace(&mut job.data, state.data.clone())
+        });
+        let rules = &slot.settings.rules;
+        let plan = plan(&state.standing, &job, now, rules, SessionId::generate)?;
+        // It may hold closures of the user's, to be dropped outside of the lock.
+        Ok((Step { plan, job, base }, saved))
+    });
+    let planned: Option<Result<_, Error>> = planned;
+    Ok(planned.transpose()?.map(|(step, _saved)| step))
 }
 
 /// Another request came first: applies the changes to what the session is now, again and again, for as long
 /// as the layer allows.
 async fn contend(
     slot: Arc<Slot>,
-    entered: Entered,
+    entered: Entered<Arc<Slot>>,
     id: SessionId,
     mut job: Job,
 ) -> Result<(), Error> {
@@ -333,7 +342,7 @@ async fn contend(
 /// A write failed, and may have taken effect all the same: only the record can tell.
 async fn verify(
     slot: Arc<Slot>,
-    _entered: Entered,
+    _entered: Entered<Arc<Slot>>,
     write: Write,
     job: Job,
     error: StoreError,
@@ -367,51 +376,43 @@ fn finish(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
         cookie,
         told,
     } = write;
-    let subject = Subject::of(&live);
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let staged = slot.with(|state| {
-            // Nearly always nothing was staged since: then all that was is written.
-            let since = (state.generation != job.generation).then(|| state.data.clone());
-            (since, state.generation)
-        });
-        let Some((since, mut generation)) = staged else {
-            return Ok(());
-        };
-        let nothing_since = || Data::new(loaded.clone(), job.data.max_size());
-        let (mut data, mut advanced) = match since {
-            None => (nothing_since(), Ok(())),
-            Some(mut data) => {
-                // Closures of `update` that were staged meanwhile run here. They are the user's, and may use
-                // this very session: so outside of the lock.
-                let advanced = data.advance(job.data.changes(), loaded.clone());
-                (data, advanced)
-            }
-        };
+    let told = told.map(|told| (told, Subject::of(&live)));
+    let is_new_id = told.is_some();
+    // Nearly always nothing was staged since: then all that was is written.
+    let (mut data, mut advanced) = (Data::new(loaded, job.data.max_size()), Ok(()));
+    let mut generation = job.generation;
+    for tries in 1.. {
         let taken_over = slot.with(|state| {
             if tries == MOST_TRIES && state.generation != generation {
                 generation = state.generation;
-                data = nothing_since();
+                data = Data::new(data.into_loaded(), job.data.max_size());
                 advanced = Err(Error::new(
                     ErrorKind::Contention,
                     "the session changed again and again while it was saved: a closure of update must \
                      not change the session itself",
                 ));
             }
-            take_over(state, generation, live, data, (&cookie, told), job)
+            let taken_over = take_over(state, generation, live, data, (&cookie, is_new_id), job);
+            taken_over.map_err(|back| Box::new((back, state.data.clone(), state.generation)))
         });
         match taken_over {
-            Some(Err(back)) => live = back,
             Some(Ok(_replaced)) => {
-                if let Some(told) = told {
+                if let Some((told, subject)) = told {
                     slot.settings.events.tell(told, &subject);
                 }
-                return advanced;
+                break;
             }
-            None => return advanced,
+            Some(Err(back)) => {
+                let ((back, data_before), since, newer) = *back;
+                (live, data, generation) = (back, since, newer);
+                // Closures of `update` that were staged meanwhile run here. They are the user's, and may use
+                // this very session: so outside of the lock.
+                advanced = data.advance(job.data.changes(), data_before.into_loaded());
+            }
+            None => break,
         }
     }
+    advanced
 }
 
 /// What `finish` does under the lock: returns the data that was replaced, to be dropped outside of it.
@@ -420,12 +421,12 @@ fn take_over(
     generation: u64,
     live: Box<Live>,
     data: Data,
-    (cookie, told): (&Option<CookieEffect>, Option<EventKind>),
+    (cookie, is_new_id): (&Option<CookieEffect>, bool),
     job: &Job,
-) -> Result<Data, Box<Live>> {
+) -> Result<Data, (Box<Live>, Data)> {
     let is_current = live.is_current;
     let replaced = state.advance(generation, live, data, job)?;
-    state.id_is_unsent |= told.is_some();
+    state.id_is_unsent |= is_new_id;
     if let Some(cookie) = cookie {
         state.cookie = cookie.clone();
         state.cookie_may_be_stale = true;

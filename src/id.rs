@@ -205,54 +205,81 @@ impl SessionId {
     }
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
+/// In place of a value: the two highest bits are set in no other.
 const NOT_IN_ALPHABET: u8 = 0xFF;
 
-/// The value of each byte in the alphabet.
-const VALUES: [u8; 256] = {
-    let mut values = [NOT_IN_ALPHABET; 256];
-    let mut index = 0;
-    while index < ALPHABET.len() {
-        values[ALPHABET[index] as usize] = index as u8;
-        index += 1;
+/// The value of a character in the alphabet. By comparisons, and not out of a table: so the compiler does many
+/// characters at once, and the caches of the processor learn nothing of them.
+fn value_of(char: u8) -> u8 {
+    let mut value = NOT_IN_ALPHABET;
+    for (first, last, of_first) in [
+        (b'A', b'Z', 0),
+        (b'a', b'z', 26),
+        (b'0', b'9', 52),
+        (b'-', b'-', 62),
+        (b'_', b'_', 63),
+    ] {
+        if first <= char && char <= last {
+            value = char.wrapping_sub(first).wrapping_add(of_first);
+        }
     }
-    values
-};
+    value
+}
 
-/// The text of bytes that need no padding: three for every four characters.
+/// The character of a value of six bits.
+fn char_of(value: u8) -> u8 {
+    let mut char = b'_';
+    for (first, last, of_first) in [
+        (0, 25, b'A'),
+        (26, 51, b'a'),
+        (52, 61, b'0'),
+        (62, 62, b'-'),
+    ] {
+        if first <= value && value <= last {
+            char = value.wrapping_sub(first).wrapping_add(of_first);
+        }
+    }
+    char
+}
+
+/// The text of bytes that need no padding, in groups of six: eight characters for each.
 pub(crate) fn encode_base64url<const BYTES: usize, const CHARS: usize>(
     bytes: &[u8; BYTES],
 ) -> [u8; CHARS] {
-    const { assert!(BYTES.is_multiple_of(3) && CHARS == BYTES / 3 * 4) };
+    const { assert!(BYTES.is_multiple_of(6) && CHARS == BYTES / 6 * 8) };
     let mut text = [0; CHARS];
-    for (chars, group) in text.chunks_exact_mut(4).zip(bytes.chunks_exact(3)) {
-        let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
-        for (position, char) in chars.iter_mut().enumerate() {
-            *char = ALPHABET[(bits >> (18 - 6 * position) & 0x3F) as usize];
-        }
+    for (values, group) in text.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+        let [a, b, c, d, e, f]: [u8; 6] = *group;
+        let bits = u64::from_be_bytes([0, a, b, c, 0, d, e, f]);
+        // From twice 24 bits to four times twelve, and to eight times six.
+        let pairs = bits & 0x0000_0FFF_0000_0FFF | bits << 4 & 0x0FFF_0000_0FFF_0000;
+        let sixes = pairs & 0x003F_003F_003F_003F | pairs << 2 & 0x3F00_3F00_3F00_3F00;
+        *values = sixes.to_be_bytes();
     }
-    text
+    text.map(char_of)
 }
 
-/// The bytes of such a text; `None` for any other character.
+/// The bytes of such a text, in groups of eight characters; `None` for any other character.
 pub(crate) fn decode_base64url<const BYTES: usize, const CHARS: usize>(
     text: &[u8; CHARS],
 ) -> Option<[u8; BYTES]> {
-    const { assert!(BYTES.is_multiple_of(3) && CHARS == BYTES / 3 * 4) };
-    let mut bytes = [0; BYTES];
-    // All values together, to look only once whether each was in the alphabet.
+    const { assert!(BYTES.is_multiple_of(6) && CHARS == BYTES / 6 * 8) };
+    let mut values = [0; CHARS];
     let mut any = 0;
-    for (group, chars) in bytes.chunks_exact_mut(3).zip(text.chunks_exact(4)) {
-        let mut bits = 0;
-        for &char in chars {
-            let value = VALUES[usize::from(char)];
-            any |= value;
-            bits = bits << 6 | u32::from(value);
-        }
-        group.copy_from_slice(&bits.to_be_bytes()[1..]);
+    for (value, &char) in values.iter_mut().zip(text) {
+        *value = value_of(char);
+        any |= *value;
     }
-    (any < NOT_IN_ALPHABET).then_some(bytes)
+    let mut bytes = [0; BYTES];
+    for (group, values) in bytes.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0) {
+        let values = u64::from_be_bytes(*values);
+        // From eight times six bits to four times twelve, and to twice 24.
+        let pairs = values & 0x003F_003F_003F_003F | values >> 2 & 0x0FC0_0FC0_0FC0_0FC0;
+        let bits = pairs & 0x0000_0FFF_0000_0FFF | pairs >> 4 & 0x00FF_F000_00FF_F000;
+        let [_, a, b, c, _, d, e, f] = bits.to_be_bytes();
+        *group = [a, b, c, d, e, f];
+    }
+    (any < 64).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -266,6 +293,17 @@ mod tests {
             let back = SessionId::parse(&id.encode()).unwrap();
             assert_eq!(back.handle, id.handle);
             assert_eq!(back.secret.digest(), id.secret.digest());
+        }
+    }
+
+    /// RFC 4648, table 2.
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    #[test]
+    fn each_value_has_its_character() {
+        for (value, &char) in (0..).zip(ALPHABET) {
+            assert_eq!(char_of(value), char);
+            assert_eq!(value_of(char), value);
         }
     }
 

@@ -1,13 +1,12 @@
 //! From what a request brought as its id to its session.
 
-use std::sync::Arc;
-
 use crate::carrier::Carrier;
 use crate::commit::identity::end_copied;
 use crate::error::Error;
 use crate::events::{EventKind, Refusal, Subject};
 use crate::id::{Handle, SessionId};
 use crate::record::Record;
+use crate::settings::{Rules, Settings};
 use crate::slot::{Entry, Slot, Stage};
 use crate::state::data::Loaded;
 use crate::state::plan::Dropped;
@@ -19,23 +18,23 @@ use crate::store::{StoreError, StoreErrorKind};
 /// # Errors
 ///
 /// When the store fails, or the request is over.
-pub(crate) async fn load(slot: &Arc<Slot>) -> Result<(), Error> {
+pub(crate) async fn load(slot: &Slot) -> Result<(), Error> {
     let entered = match slot.enter_untouched() {
         Entry::Granted(entered) => entered,
         Entry::Refused(outcome) => return outcome,
         Entry::Busy => {
-            let entered = slot.enter().await;
+            let entered = slot.wait_to_enter().await;
             if let Some(outcome) = slot.stage().outcome() {
                 return outcome;
             }
             entered
         }
     };
-    let loaded = resolve(slot).await;
+    let opened = resolve(slot).await;
     let mut stage = slot.stage();
     if matches!(*stage, Stage::Untouched) {
-        *stage = match loaded {
-            Ok(state) => Stage::Loaded(state),
+        *stage = match opened {
+            Ok(opening) => Stage::Loaded(opening.into_state(&slot.settings.rules)),
             Err(error) => Stage::Failed(error),
         };
     }
@@ -44,7 +43,7 @@ pub(crate) async fn load(slot: &Arc<Slot>) -> Result<(), Error> {
     outcome.unwrap_or(Ok(()))
 }
 
-async fn resolve(slot: &Slot) -> Result<Box<State>, Error> {
+async fn resolve(slot: &Slot) -> Result<Opening, Error> {
     let (ids, mut opening) = Opening::of(slot);
     for id in ids.iter().flatten() {
         let record = slot.settings.load(&id.handle).await;
@@ -54,7 +53,8 @@ async fn resolve(slot: &Slot) -> Result<Box<State>, Error> {
         // Rare, and boxed: it would make the future of every load larger.
         Box::pin(opening.end_copied(slot)).await?;
     }
-    Ok(opening.into_state(slot))
+    opening.settle(&slot.settings);
+    Ok(opening)
 }
 
 /// What the ids of a request have opened so far.
@@ -148,15 +148,17 @@ impl Opening {
         Ok(())
     }
 
-    fn into_state(mut self, slot: &Slot) -> Box<State> {
-        let settings = &*slot.settings;
-        // Two live sessions under one name: which one is the user's cannot be told, so neither is.
+    /// Two live sessions under one name: which one is the user's cannot be told, so neither is.
+    fn settle(&mut self, settings: &Settings) {
         if self.live > 1 {
             settings.events.two_live_sessions(settings.carriers.name());
             self.standing = Standing::Absent;
             self.loaded = Loaded::nothing();
         }
-        let mut state = Box::new(State::new(self.standing, self.loaded, &settings.rules));
+    }
+
+    fn into_state(self, rules: &Rules) -> Box<State> {
+        let mut state = Box::new(State::new(self.standing, self.loaded, rules));
         state.loaded_at = self.now;
         state.carrier = self.carrier;
         state.brought_id = self.brought_id;

@@ -199,7 +199,8 @@ fn conclude(slot: &Slot, verdict: HandlerVerdict) -> Conclusion {
                 state.discard_staged();
                 state.closed = true;
             } else {
-                state.closed = is_idle(state, settings.now(), &settings.rules);
+                // By the time of the load, when what counts as activity took place: that needs no look at the clock.
+                state.closed = is_idle(state, || state.loaded_at, &settings.rules);
             }
             match state.closed {
                 true => Conclusion::Closed(Some(Effects::of(state, settings))),

@@ -46,8 +46,6 @@ pub(crate) struct Slot {
     /// Of the layer's header.
     ids: Lines,
     inner: Mutex<Inner>,
-    /// Wakes one of those who wait for the store calls of this request.
-    left: Notify,
 }
 
 #[derive(Debug)]
@@ -55,15 +53,17 @@ struct Inner {
     stage: Stage,
     /// How many [shares](Entered::share) there are of the right to call the store, which one at a time has:
     /// store calls of one request go one after another.
-    shares: usize,
+    shares: u32,
     /// How many wait to enter.
-    waiting: usize,
+    waiting: u32,
+    /// Wakes one of those who wait to enter. Made by the first of them, since hardly any request has one.
+    left: Option<Arc<Notify>>,
 }
 
 /// What becomes of somebody who wants to load the session.
 #[derive(Debug)]
-pub(crate) enum Entry {
-    Granted(Entered),
+pub(crate) enum Entry<'a> {
+    Granted(Entered<&'a Slot>),
     /// It was loaded before, with this outcome.
     Refused(Result<(), Error>),
     /// Somebody else is at it.
@@ -78,6 +78,13 @@ impl Stage {
             Self::Loaded(_) => Some(Ok(())),
             Self::Failed(error) => Some(Err(error.clone())),
             Self::Closed => Some(Err(Error::closed())),
+        }
+    }
+
+    fn close(&mut self) {
+        match self {
+            Self::Loaded(state) => state.closed = true,
+            stage => *stage = Self::Closed,
         }
     }
 }
@@ -133,8 +140,8 @@ impl Slot {
                 stage: Stage::Untouched,
                 shares: 0,
                 waiting: 0,
+                left: None,
             }),
-            left: Notify::const_new(),
         }
     }
 
@@ -211,116 +218,150 @@ impl Slot {
     }
 
     /// Waits for the store calls of this request that are under way, and keeps others out.
-    pub(crate) async fn enter(self: &Arc<Self>) -> Entered {
-        let entered = self.try_enter(&mut self.lock());
-        match entered {
-            Some(entered) => entered,
-            // Rare, and boxed: its room would be in the future of every handler.
-            None => Box::pin(self.wait_to_enter()).await,
+    pub(crate) async fn enter(self: &Arc<Self>) -> Entered<Arc<Self>> {
+        if self.lock().try_enter() {
+            return Entered::new(self.clone());
         }
+        let entered = self.wait_to_enter().await;
+        entered.with_slot(self.clone())
+    }
+
+    /// Enters as [`enter`](Self::enter), and closes the session under the same lock. Also says whether its cookie
+    /// may be stale, which it cannot become later on.
+    pub(crate) async fn enter_and_close(self: &Arc<Self>) -> (Entered<Arc<Self>>, bool) {
+        let close = |inner: &mut Inner| {
+            inner.stage.close();
+            matches!(&inner.stage, Stage::Loaded(state) if state.cookie_may_be_stale)
+        };
+        {
+            let mut inner = self.lock();
+            if inner.try_enter() {
+                let cookie_may_be_stale = close(&mut inner);
+                return (Entered::new(self.clone()), cookie_may_be_stale);
+            }
+        }
+        let entered = self.wait_to_enter().await.with_slot(self.clone());
+        let cookie_may_be_stale = close(&mut self.lock());
+        (entered, cookie_may_be_stale)
     }
 
     /// Enters to load the session, if that is still to be done and nobody else is in.
-    pub(crate) fn enter_untouched(self: &Arc<Self>) -> Entry {
+    pub(crate) fn enter_untouched(&self) -> Entry<'_> {
         let mut inner = self.lock();
         match inner.stage.outcome() {
             Some(outcome) => Entry::Refused(outcome),
-            None => self
-                .try_enter(&mut inner)
-                .map_or(Entry::Busy, Entry::Granted),
+            None if inner.try_enter() => Entry::Granted(Entered::new(self)),
+            None => Entry::Busy,
         }
     }
 
-    fn try_enter(self: &Arc<Self>, inner: &mut Inner) -> Option<Entered> {
-        if inner.shares > 0 {
-            return None;
-        }
-        inner.shares = 1;
-        Some(Entered {
-            slot: self.clone(),
-            is_in: true,
-        })
-    }
-
-    async fn wait_to_enter(self: &Arc<Self>) -> Entered {
-        let waiting = Waiting::new(self);
-        loop {
-            // Made before the look, so that no leaving in between is missed.
-            let left = self.left.notified();
-            let entered = self.try_enter(&mut self.lock());
-            if let Some(entered) = entered {
-                drop(waiting);
-                return entered;
+    /// Enters once those who are in have left.
+    pub(crate) async fn wait_to_enter(&self) -> Entered<&Self> {
+        // Rare, and boxed: its room would be in the future of every handler.
+        Box::pin(async {
+            let waiting = Waiting::new(self);
+            loop {
+                // Made before the look, so that no leaving in between is missed.
+                let left = waiting.left.notified();
+                if self.lock().try_enter() {
+                    return Entered::new(self);
+                }
+                left.await;
             }
-            left.await;
-        }
+        })
+        .await
     }
 
     /// From now on every change is an error.
     pub(crate) fn close(&self) {
-        match &mut *self.stage() {
-            Stage::Loaded(state) => state.closed = true,
-            stage => *stage = Stage::Closed,
-        }
+        self.stage().close();
     }
 }
 
-/// The right to call the store for this request; it ends when its last share is dropped. Owned, so that it can
-/// go into a task that outlives the request.
+impl Inner {
+    /// Enters unless somebody else is in; whoever is in makes an [`Entered`] of it.
+    fn try_enter(&mut self) -> bool {
+        if self.shares > 0 {
+            return false;
+        }
+        self.shares = 1;
+        true
+    }
+}
+
+/// The right to call the store for this request; it ends when its last share is dropped. It owns the slot
+/// where it can go into a task that outlives the request.
 #[derive(Debug)]
-pub(crate) struct Entered {
-    slot: Arc<Slot>,
+pub(crate) struct Entered<S: Deref<Target = Slot>> {
+    slot: S,
     is_in: bool,
 }
 
-impl Entered {
-    /// A share for a task that may outlive whoever waits for it, and has something left to do after it.
-    pub(crate) fn share(&self) -> Self {
-        self.slot.lock().shares += 1;
-        Self {
-            slot: self.slot.clone(),
-            is_in: true,
-        }
+impl<S: Deref<Target = Slot>> Entered<S> {
+    /// Of one of the shares.
+    fn new(slot: S) -> Self {
+        Self { slot, is_in: true }
+    }
+
+    /// The same right, for a task that may outlive the borrow.
+    fn with_slot<T: Deref<Target = Slot>>(mut self, slot: T) -> Entered<T> {
+        self.is_in = false;
+        Entered::new(slot)
     }
 
     /// Ends it, under a lock that the caller holds anyway.
     pub(crate) fn leave(mut self, stage: LockedStage<'_>) {
-        self.give_back(stage);
-    }
-
-    fn give_back(&mut self, mut stage: LockedStage<'_>) {
         self.is_in = false;
-        stage.0.shares -= 1;
-        let somebody_may_enter = stage.0.shares == 0 && stage.0.waiting > 0;
-        drop(stage);
-        if somebody_may_enter {
-            self.slot.left.notify_one();
+        give_back(stage);
+    }
+}
+
+impl<S: Deref<Target = Slot> + Clone> Entered<S> {
+    /// A share for a task that may outlive whoever waits for it, and has something left to do after it.
+    pub(crate) fn share(&self) -> Self {
+        self.slot.lock().shares += 1;
+        Self::new(self.slot.clone())
+    }
+}
+
+impl<S: Deref<Target = Slot>> Drop for Entered<S> {
+    fn drop(&mut self) {
+        if self.is_in {
+            give_back(self.slot.stage());
         }
     }
 }
 
-impl Drop for Entered {
-    fn drop(&mut self) {
-        if self.is_in {
-            let slot = self.slot.clone();
-            self.give_back(slot.stage());
-        }
+/// Gives back a share; if it was the last one, the next of those who wait may enter.
+fn give_back(LockedStage(mut inner): LockedStage<'_>) {
+    inner.shares -= 1;
+    if inner.shares == 0
+        && inner.waiting > 0
+        && let Some(left) = inner.left.clone()
+    {
+        drop(inner);
+        left.notify_one();
     }
 }
 
 /// Is counted among those who wait to enter, until dropped.
-struct Waiting<'a>(&'a Slot);
+struct Waiting<'a> {
+    slot: &'a Slot,
+    left: Arc<Notify>,
+}
 
 impl<'a> Waiting<'a> {
     fn new(slot: &'a Slot) -> Self {
-        slot.lock().waiting += 1;
-        Self(slot)
+        let mut inner = slot.lock();
+        inner.waiting += 1;
+        let left = inner.left.get_or_insert_default().clone();
+        Self { slot, left }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.lock().waiting -= 1;
+        self.slot.lock().waiting -= 1;
     }
 }
 
@@ -329,26 +370,36 @@ impl Drop for Waiting<'_> {
 ///
 /// They print as redacted: an id is among them.
 #[derive(Debug, Default)]
-struct Lines {
-    first: Option<HeaderValue>,
-    more: Vec<HeaderValue>,
+enum Lines {
+    #[default]
+    None,
+    One(HeaderValue),
+    /// Boxed, as it is rare, and each request has the room.
+    Many(Box<[HeaderValue]>),
 }
 
 impl Lines {
     fn of(name: &HeaderName, headers: &HeaderMap) -> Self {
-        let mut lines = headers.get_all(name).iter().map(|line| {
+        let redacted = |line: &HeaderValue| {
             let mut line = line.clone();
             line.set_sensitive(true);
             line
-        });
-        Self {
-            first: lines.next(),
-            more: lines.collect(),
+        };
+        let mut lines = headers.get_all(name).iter();
+        match (lines.next(), lines.next()) {
+            (None, _) => Self::None,
+            (Some(line), None) => Self::One(redacted(line)),
+            (Some(_), Some(_)) => Self::Many(headers.get_all(name).iter().map(redacted).collect()),
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = &HeaderValue> {
-        self.first.iter().chain(&self.more)
+        let lines = match self {
+            Self::None => &[],
+            Self::One(line) => std::slice::from_ref(line),
+            Self::Many(lines) => lines,
+        };
+        lines.iter()
     }
 }
 
@@ -363,7 +414,7 @@ mod tests {
             headers.append(COOKIE, HeaderValue::from_static(line));
         }
         let cookies = Lines::of(&COOKIE, &headers);
-        assert_eq!(cookies.more.len(), 1);
+        assert_eq!(cookies.iter().count(), 2);
         assert!(!format!("{cookies:?}").contains("secret"));
     }
 }

@@ -267,16 +267,17 @@ impl State {
     ///
     /// # Errors
     ///
-    /// When something was staged since that generation: `live` is given back, and nothing was changed.
+    /// When something was staged since that generation: `live` and `data` are given back, and nothing was
+    /// changed.
     pub(crate) fn advance(
         &mut self,
         generation: u64,
         live: Box<Live>,
         data: Data,
         job: &Job,
-    ) -> Result<Data, Box<Live>> {
+    ) -> Result<Data, (Box<Live>, Data)> {
         if self.generation != generation {
-            return Err(live);
+            return Err((live, data));
         }
         self.standing = Standing::Live(live);
         self.was_live = true;

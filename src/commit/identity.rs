@@ -29,7 +29,7 @@ pub(crate) async fn login(slot: Arc<Slot>, login: Login) -> Result<(), Error> {
     in_task(slot.settings.clone(), log_in(slot, entered, login)).await
 }
 
-async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), Error> {
+async fn log_in(slot: Arc<Slot>, _entered: Entered<Arc<Slot>>, login: Login) -> Result<(), Error> {
     let settings = slot.settings.clone();
     let mut patience = Patience::new(settings.clone());
     let staged = slot.with(|state| (state.job(), state.live().cloned().map(Box::new)));
@@ -51,7 +51,7 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
             (standing, job.data) = reload(&slot, &live.id, &job).await?;
         }
         let base = match &standing {
-            Standing::Live(live) => Some(Base::of(live)),
+            Standing::Live(live) => Some((Base::of(live), Subject::of(live))),
             _ => None,
         };
         let fresh = SessionId::generate()?;
@@ -59,14 +59,14 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
             plan_login(&standing, &job, &login, now, &settings.rules, fresh),
             base,
         ) {
-            (LoginPlan::Update(write), Some(base)) => {
-                let handle = base.subject.handle;
-                let update = settings.update(&handle, &write.live.record, base.version, now);
+            (LoginPlan::Update(write), Some((base, subject))) => {
+                let record = &write.live.record;
+                let update = settings.update(&base.id.handle, record, base.version, now);
                 match update.await {
                     Ok(Outcome::Done) => return logged_in(&slot, write, &job).await,
                     Ok(Outcome::Missing) => absent(&mut standing, &mut job)?,
                     Ok(Outcome::Conflict) => {
-                        patience.pause(&base.subject).await?;
+                        patience.pause(&subject).await?;
                         let (now_standing, loaded) = open(&slot, &base.id, settings.now()).await?;
                         standing = now_standing;
                         job.data = job.data.rebase(loaded)?;
@@ -77,8 +77,8 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered, login: Login) -> Result<(), 
                     Err(error) => return Err(Error::store("the login could not be saved", error)),
                 }
             }
-            (LoginPlan::End, Some(base)) => {
-                end(&slot, base.subject, EndedBy::AnotherUser).await?;
+            (LoginPlan::End, Some((_, subject))) => {
+                end(&slot, subject, EndedBy::AnotherUser).await?;
                 absent(&mut standing, &mut job)?;
             }
             (LoginPlan::Create(write), _) => {
@@ -160,7 +160,7 @@ fn ending_failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) ->
     )
 }
 
-pub(super) async fn end_own(slot: Arc<Slot>, _entered: Entered) -> Result<(), Error> {
+pub(super) async fn end_own(slot: Arc<Slot>, _entered: Entered<Arc<Slot>>) -> Result<(), Error> {
     let target = slot.with(|state| {
         match &state.standing {
             Standing::Live(live) => Some(Subject::of(live)),

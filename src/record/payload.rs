@@ -119,15 +119,15 @@ impl Header {
             bytes.extend_from_slice(&at.to_be_bytes());
         }
         let idle = self.timeouts.idle().map_or(0, millis);
-        for number in [
+        let numbers = [
             self.started_at,
             self.renewed_at,
             idle,
             millis(self.timeouts.absolute()),
             self.authenticated_at.unwrap_or(NEVER),
-        ] {
-            bytes.extend_from_slice(&number.to_be_bytes());
-        }
+        ];
+        // Together, since each append looks whether there is room.
+        bytes.extend_from_slice(numbers.map(i64::to_be_bytes).as_flattened());
         bytes.push(u8::from(self.persistent_cookie));
         let label = self.label.as_deref().unwrap_or_default();
         bytes.push(label.len() as u8);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::{Deref, Range};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
@@ -53,8 +53,12 @@ impl Loaded {
         Entries::new(&self.payload[self.start..]).map_while(Result::ok)
     }
 
+    fn find(&self, key: &str) -> Option<&[u8]> {
+        Entries::new(&self.payload[self.start..]).find(key)
+    }
+
     fn get(&self, key: &str) -> Option<Value> {
-        let value = Entries::new(&self.payload[self.start..]).find(key)?;
+        let value = self.find(key)?;
         let start = value.as_ptr().addr() - self.payload.as_ptr().addr();
         Some(Value {
             bytes: self.payload.clone(),
@@ -95,14 +99,15 @@ enum From {
     Cleared,
     /// Nothing, either: this request has removed the key.
     Removed,
-    /// What this request has set, whatever the store holds.
-    Set(Arc<[u8]>),
+    /// What this request has set, whatever the store holds: the change's own value, while no closure has made
+    /// another of it.
+    Set(Option<Arc<[u8]>>),
 }
 
 impl Change {
     fn set(value: Arc<[u8]>) -> Self {
         Self {
-            from: From::Set(value.clone()),
+            from: From::Set(None),
             replays: Vec::new(),
             value: Some(value),
         }
@@ -120,14 +125,32 @@ impl Change {
         self.value.as_ref()
     }
 
+    /// What this request has set, before the closures.
+    fn set_value(&self) -> Option<&Arc<[u8]>> {
+        match &self.from {
+            From::Set(value) => value.as_ref().or(self.value()),
+            _ => None,
+        }
+    }
+
+    fn push(&mut self, replay: Replay, value: Arc<[u8]>) {
+        let before = self.value.replace(value);
+        if let From::Set(first @ None) = &mut self.from {
+            *first = before;
+        }
+        self.replays.push(replay);
+    }
+
     /// Whether this is `earlier` with more closures, or none.
     fn goes_on_from(&self, earlier: &Self) -> bool {
         let same_start = match (&self.from, &earlier.from) {
             (From::Loaded, From::Loaded)
             | (From::Cleared, From::Cleared)
             | (From::Removed, From::Removed) => true,
-            (From::Set(now), From::Set(then)) => Arc::ptr_eq(now, then),
-            _ => false,
+            _ => match (self.set_value(), earlier.set_value()) {
+                (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+                _ => false,
+            },
         };
         let mut both = self.replays.iter().zip(&earlier.replays);
         same_start
@@ -141,7 +164,28 @@ impl Change {
 pub(crate) struct Changes {
     /// How often everything was cleared; the entries are those staged after the last time.
     clears: u32,
-    entries: BTreeMap<Arc<str>, Change>,
+    entries: Staged,
+}
+
+/// The change of each key. Clones share them until one is changed: a commit takes a clone to the store.
+#[derive(Clone, Default)]
+struct Staged(Option<Arc<ByKey>>);
+
+type ByKey = BTreeMap<Arc<str>, Change>;
+
+impl Deref for Staged {
+    type Target = ByKey;
+
+    fn deref(&self) -> &ByKey {
+        static NOTHING: ByKey = ByKey::new();
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Staged {
+    fn deref_mut(&mut self) -> &mut ByKey {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
 }
 
 /// What a handler sees: the loaded entries under the staged changes.
@@ -165,6 +209,10 @@ impl Data {
         }
     }
 
+    pub(crate) fn into_loaded(self) -> Loaded {
+        self.loaded
+    }
+
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }
@@ -172,9 +220,12 @@ impl Data {
     /// Whether the staged changes make any difference to what was loaded. If they make none, then nothing
     /// is written, as if that had been done before any overlapping request wrote.
     pub(crate) fn is_changed(&self) -> bool {
+        if self.changes.clears == 0 && self.changes.entries.is_empty() {
+            return false;
+        }
         let staged = &self.changes.entries;
         let differs = |(key, change): (&Arc<str>, &Change)| {
-            change.value().map(|value| &**value) != self.loaded.get(key).as_deref()
+            change.value().map(|value| &**value) != self.loaded.find(key)
         };
         let is_cleared = |(key, _): (&str, &[u8])| !staged.contains_key(key);
         staged.iter().any(differs)
@@ -197,6 +248,15 @@ impl Data {
             }),
             None if self.changes.clears > 0 => None,
             None => self.loaded.get(key),
+        }
+    }
+
+    /// As [`get`](Self::get), for those who hold the lock anyway.
+    fn find(&self, key: &str) -> Option<&[u8]> {
+        match self.changes.entries.get(key) {
+            Some(change) => change.value().map(|value| &**value),
+            None if self.changes.clears > 0 => None,
+            None => self.loaded.find(key),
         }
     }
 
@@ -227,8 +287,7 @@ impl Data {
                 replays: Vec::new(),
                 value: None,
             });
-            change.replays.push(replay);
-            change.value = Some(value.clone());
+            change.push(replay, value.clone());
             change
         };
         self.stage(key, change, Some(&value))
@@ -237,7 +296,7 @@ impl Data {
     /// Removes a key; whether it was there.
     pub(crate) fn remove(&mut self, key: &str) -> bool {
         // Removing makes the session no larger, so that the limit cannot refuse it.
-        self.get(key).is_some() && self.stage(key, |_| Change::removed(), None).is_ok()
+        self.find(key).is_some() && self.stage(key, |_| Change::removed(), None).is_ok()
     }
 
     /// Removes every key, also such as an overlapping request adds before this change is saved.
@@ -245,7 +304,7 @@ impl Data {
         if self.is_empty() {
             return;
         }
-        self.changes.entries.clear();
+        self.changes.entries = Staged::default();
         self.changes.clears += 1;
         self.size = 0;
     }
@@ -269,11 +328,11 @@ impl Data {
             data.changes.clears = self.changes.clears;
             data.size = 0;
         }
-        for (key, change) in &self.changes.entries {
+        for (key, change) in &*self.changes.entries {
             match (&change.from, &change.value) {
                 (From::Loaded, _) => {
                     for replay in &change.replays {
-                        let value = replay(data.get(key).as_deref())?;
+                        let value = replay(data.find(key))?;
                         data.update(key, value, replay.clone())?;
                     }
                 }
@@ -362,7 +421,7 @@ impl Data {
         change: impl FnOnce(Option<Change>) -> Change,
         value: Option<&[u8]>,
     ) -> Result<(), Error> {
-        let before = self.get(key).map_or(0, |value| entry_size(key, &value));
+        let before = self.find(key).map_or(0, |value| entry_size(key, value));
         let after = value.map_or(0, |value| entry_size(key, value));
         let size = self.size - before + after;
         if size > self.max_size && after > before {

@@ -117,13 +117,14 @@ pub(crate) fn plan(
 }
 
 /// Whether [`plan`] has nothing to do: the common case, in which no commit is needed.
-pub(crate) fn is_idle(state: &State, now: i64, rules: &Rules) -> bool {
+pub(crate) fn is_idle(state: &State, now: impl FnOnce() -> i64, rules: &Rules) -> bool {
     match &state.standing {
         Standing::EndingFailed(..) => true,
         Standing::Absent => state.data.is_empty(),
         Standing::Lost(_) => !state.has_staged(),
         Standing::Live(_) if state.has_staged() => false,
         Standing::Live(live) => {
+            let now = now();
             live.expires_at() <= now
                 || upkeep(live, state.id_is_unsent, now, rules).is_none()
                     && touch(live, &state.wishes, now, rules).is_none()

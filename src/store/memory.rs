@@ -1,12 +1,12 @@
 //! Sessions in this process's memory.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
+use self::hash::HandleHasher;
 use self::shard::{LockedShard, NEVER, Shard};
 use self::table::Owner;
 use self::users::Users;
@@ -19,6 +19,7 @@ use crate::events::notices;
 use crate::timeouts::millis;
 
 mod chunks;
+mod hash;
 mod heap;
 mod shard;
 mod table;
@@ -85,7 +86,7 @@ mod users;
 /// ```
 pub struct MemoryStore {
     shards: Box<[Shard]>,
-    hasher: RandomState,
+    hasher: HandleHasher,
     /// Records in the shards, and places for records that are about to be there.
     places: AtomicUsize,
     /// Records in the shards that belong to users.
@@ -128,9 +129,9 @@ struct Candidate<'a> {
 impl MemoryStore {
     /// An empty store for up to 1,000,000 records.
     pub fn new() -> Self {
-        let hasher = RandomState::new();
+        let hasher = HandleHasher::new();
         Self {
-            shards: (0..SHARDS).map(|_| Shard::new(hasher.clone())).collect(),
+            shards: (0..SHARDS).map(|_| Shard::new(hasher)).collect(),
             hasher,
             places: AtomicUsize::new(0),
             users: AtomicUsize::new(0),
@@ -166,7 +167,7 @@ impl MemoryStore {
 
     /// The shard that a handle belongs to, and the hash of the handle.
     fn shard_of(&self, handle: &Handle) -> (&Shard, u64) {
-        let hash = self.hasher.hash_one(handle);
+        let hash = self.hasher.hash(handle);
         let shard = &self.shards[(hash >> (u64::BITS - SHARD_BITS)) as usize];
         (shard, hash)
     }

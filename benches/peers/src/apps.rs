@@ -14,21 +14,24 @@ use tokio::runtime::Runtime;
 use tower::Service;
 use tower_layer::Identity;
 
-use crate::Result;
 use crate::scenarios::{Scenario, Size};
+use crate::{Result, by_hand};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Library {
     /// A layer that does nothing: what the measuring itself costs.
     None,
+    /// No library: what nobody can do without, and nothing else.
+    ByHand,
     TowerSessions,
     AxumSession,
     Cloakroom,
 }
 
 impl Library {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::None,
+        Self::ByHand,
         Self::TowerSessions,
         Self::AxumSession,
         Self::Cloakroom,
@@ -37,6 +40,7 @@ impl Library {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "no layer",
+            Self::ByHand => "by hand",
             Self::TowerSessions => "tower-sessions",
             Self::AxumSession => "axum_session",
             Self::Cloakroom => "cloakroom",
@@ -57,6 +61,7 @@ impl App {
     pub(crate) fn new(runtime: &Runtime, library: Library) -> Result<Self> {
         let router = match library {
             Library::None => without(),
+            Library::ByHand => by_hand::app(key, value),
             Library::TowerSessions => with_tower_sessions(),
             Library::AxumSession => runtime.block_on(with_axum_session())?,
             Library::Cloakroom => with_cloakroom(),

@@ -12,6 +12,7 @@ use crate::report::Report;
 use crate::scenarios::{Scenario, sizes};
 
 mod apps;
+mod by_hand;
 mod measure;
 mod options;
 mod report;

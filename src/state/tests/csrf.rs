@@ -70,7 +70,7 @@ fn a_token_writes_nothing_and_makes_no_session() {
         ),
     ] {
         assert!(!request.state.has_staged(), "{name}");
-        assert!(is_idle(&request.state, at(5), &request.rules), "{name}");
+        assert!(is_idle(&request.state, || at(5), &request.rules), "{name}");
         assert_eq!(request.outcome(5), expected, "{name}");
     }
 }

@@ -77,7 +77,7 @@ fn a_request_is_idle_exactly_where_its_plan_is_to_do_nothing() {
             for (staged, stage) in STAGED {
                 let request = stage(configure(found()));
                 for millis in TIMES {
-                    let is_idle = is_idle(&request.state, at(millis), &request.rules);
+                    let is_idle = is_idle(&request.state, || at(millis), &request.rules);
                     let outcome = request.outcome(millis);
                     assert_eq!(
                         is_idle,

@@ -1,10 +1,10 @@
 //! A part of the store under a lock of its own.
 
-use std::hash::RandomState;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
+use super::hash::HandleHasher;
 use super::table::{Owner, Removed, Table};
 
 /// A table under a lock, and outside of the lock what all shards are searched for.
@@ -34,7 +34,7 @@ pub(super) struct LockedShard<'a> {
 }
 
 impl Shard {
-    pub(super) fn new(hasher: RandomState) -> Self {
+    pub(super) fn new(hasher: HandleHasher) -> Self {
         Self {
             table: Mutex::new(Table::new(hasher)),
             earliest: [const { AtomicI64::new(NEVER) }; Owner::ALL.len()],

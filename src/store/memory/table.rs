@@ -1,9 +1,9 @@
 //! The records of one shard.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use super::chunks::{Chunks, Popped};
+use super::hash::HandleHasher;
 use super::heap::{Heap, Item};
 use crate::clock::{from_unix_millis, to_unix_millis};
 use crate::store::{Handle, Record, Version};
@@ -17,7 +17,7 @@ use crate::store::{Handle, Record, Version};
 /// - One [`Heap`] for each [`Owner`] has the records in the order of expiry.
 #[derive(Debug)]
 pub(super) struct Table {
-    hasher: RandomState,
+    hasher: HandleHasher,
     nodes: Chunks<Node>,
     /// The slot of the first record of each bucket's chain, or [`END`].
     buckets: Chunks<u32>,
@@ -77,7 +77,7 @@ impl Owner {
 impl Table {
     /// A table that hashes with a secret key: else a client who collects ids that fall into one bucket
     /// could make its chain long.
-    pub(super) fn new(hasher: RandomState) -> Self {
+    pub(super) fn new(hasher: HandleHasher) -> Self {
         Self {
             hasher,
             nodes: Chunks::new(),
@@ -216,7 +216,7 @@ impl Table {
 
     /// The bucket of the record in a slot.
     fn bucket_of_slot(&self, slot: u32) -> u32 {
-        self.bucket_of(self.hasher.hash_one(self.nodes[slot].handle))
+        self.bucket_of(self.hasher.hash(&self.nodes[slot].handle))
     }
 
     /// The bucket of a hash: as many low bits of it as number the buckets, and one bit less where
