@@ -11,7 +11,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 RESULTS = Path(__file__).parent / "results"
-COLOURS = {"cloakroom": "#2f6f4f", "tower-sessions": "#c77d2e", "axum_session": "#8a8fa3"}
+COLOURS = {"by hand": "#5b6b7f", "cloakroom": "#2f6f4f", "tower-sessions": "#c77d2e", "axum_session": "#8a8fa3"}
 SCENARIOS = {
     "unused": "unused, no cookie",
     "unused-with-cookie": "unused, with cookie",
@@ -20,7 +20,7 @@ SCENARIOS = {
     "new": "new session",
 }
 APPS = {
-    "by hand": "#5b6b7f",
+    "by hand": COLOURS["by hand"],
     "cloakroom": COLOURS["cloakroom"],
     "tower-sessions": COLOURS["tower-sessions"],
     "express-session": "#b0b4bd",

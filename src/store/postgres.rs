@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use self::failure::failed;
 use self::statements::Statements;
-use super::sql::statement::{Statement, execute, fetch, query};
+use super::sql::statement::{Statement, execute, fetch, fetch_one, query};
 use super::sql::{self, InvalidTableName, TableName, pool};
 use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait};
 use crate::clock::to_unix_millis;
@@ -42,6 +42,8 @@ mod statements;
 /// - A login puts its session on the user's list in a transaction of 5 round trips, 6 where there is a limit on
 ///   the sessions of a user.
 /// - The ending of everyone marks that in a transaction of 4.
+/// - A sweep runs its statement again while it finds as many sessions that are due as it may delete, and not as
+///   many of them that have expired.
 ///
 /// An operation that is dropped while a statement or a transaction runs goes on with that in a task for up to 5
 /// seconds, so that its connection can be used again. Statements are prepared once for each connection, which
@@ -55,7 +57,11 @@ mod statements;
 ///
 /// [`migrate`](Self::migrate) makes three:
 ///
-/// - `cloakroom_sessions` has a row for each session. It may be partitioned by the hash of the handle.
+/// - `cloakroom_sessions` has a row for each session. It may be partitioned by the hash of the handle. Its
+///   expiry is in no index, so that a session which lives on is updated in place, and takes no new entry in an
+///   index each time (`n_tup_hot_upd` in `pg_stat_user_tables` counts that). A sweep goes by `sweep_at`, which is
+///   the expiry or a time before it: what has not expired by then is looked at again at its expiry of then. Who
+///   changes `expires_at` by hand to an earlier time sets `sweep_at`, too.
 /// - `cloakroom_sessions_links` has a row for each session of a user, until the session's absolute timeout:
 ///   a login writes it, with two entries of indexes, and a logout deletes it. A session of nobody costs
 ///   nothing there.
@@ -328,14 +334,12 @@ impl SessionStore for PostgresStore {
     }
 
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
-        fetch(&self.pool, || {
+        let row = fetch_one(&self.pool, || {
             query(&self.statements.load).bind(handle.as_bytes())
         })
         .await
-        .map_err(|error| failed("load a session from PostgreSQL", error))?
-        .first()
-        .map(sql::record)
-        .transpose()
+        .map_err(|error| failed("load a session from PostgreSQL", error))?;
+        row.as_ref().map(sql::record).transpose()
     }
 
     async fn update(

@@ -82,6 +82,27 @@ where
     .await
 }
 
+/// Runs a statement that reads at most one row, which it returns. It writes nothing, so that the row is all there
+/// is to wait for: what the server says after it, the connection reads before its next use.
+#[cfg(feature = "postgres")]
+pub(in crate::store) async fn fetch_one<DB>(
+    pool: &Pool<DB>,
+    statement: impl Fn() -> Statement<DB> + Send + Sync,
+) -> sqlx::Result<Option<DB::Row>>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    run(pool, || {
+        let statement = statement();
+        move |connection: &mut DB::Connection| -> Running<'_, _> {
+            connection.fetch_optional(statement)
+        }
+    })
+    .await
+}
+
 /// Runs statements in a transaction, to its end; where one of them fails, it is rolled back.
 pub(in crate::store) async fn transact<DB, T, S>(
     pool: &Pool<DB>,
