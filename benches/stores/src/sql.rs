@@ -107,12 +107,8 @@ impl Engine for Postgres {
                 "SELECT pg_relation_size('{TABLE}_pkey')",
             ),
             (
-                "index of the expiry",
-                "SELECT pg_relation_size('{TABLE}_expires_at')",
-            ),
-            (
-                "index of the user",
-                "SELECT pg_relation_size('{TABLE}_user_id')",
+                "index for sweeps",
+                "SELECT pg_relation_size('{TABLE}_sweep_at')",
             ),
         ] {
             sizes.push((what, self.ask(sql).await?.cast_unsigned()));

@@ -21,21 +21,22 @@ const TABLES: [Table; 3] = [
             ("sweep_at", "bigint", true),
         ],
         key: "handle",
-        // User ids are compared byte by byte, and their index does not depend on a collation, which another
-        // version of the operating system may order differently.
+        // User ids are compared byte by byte. No checks of lengths, which the server would make with each update:
+        // what this crate writes has them.
         definition: r#"
-            handle BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(handle) = 16),
+            handle BYTEA NOT NULL PRIMARY KEY,
             version BIGINT NOT NULL,
             created_at BIGINT NOT NULL,
             expires_at BIGINT NOT NULL,
-            user_id TEXT COLLATE "C" CHECK (octet_length(user_id) <= 255),
+            user_id TEXT COLLATE "C",
             payload BYTEA NOT NULL,
             sweep_at BIGINT NOT NULL"#,
         // Room in each page for the next versions of its rows: without, they would go to other pages, and take
         // an entry in each index.
         storage: "WITH (fillfactor = 85)",
-        // None of what changes while a session lives: each change would take an entry in each index.
-        indexes: &[("sweep_at", ""), ("user_id", "WHERE user_id IS NOT NULL")],
+        // None of what changes while a session lives: each change would take an entry in each index. The sessions
+        // of a user are found by the next table.
+        indexes: &["sweep_at"],
     },
     Table {
         suffix: LINKS,
@@ -55,7 +56,7 @@ const TABLES: [Table; 3] = [
             pending BOOLEAN NOT NULL,
             PRIMARY KEY (user_id, handle)",
         storage: "",
-        indexes: &[("expires_at", "")],
+        indexes: &["expires_at"],
     },
     Table {
         suffix: MARKS,
@@ -65,7 +66,7 @@ const TABLES: [Table; 3] = [
             user_id BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(user_id) <= 255),
             marked_at BIGINT NOT NULL",
         storage: "",
-        indexes: &[("marked_at", "")],
+        indexes: &["marked_at"],
     },
 ];
 
@@ -78,8 +79,8 @@ struct Table {
     definition: &'static str,
     /// How the server keeps it.
     storage: &'static str,
-    /// The columns that are the first of another index, and which rows are in it.
-    indexes: &'static [(&'static str, &'static str)],
+    /// The columns of which each has an index.
+    indexes: &'static [&'static str],
 }
 
 /// Held by whoever makes a table of sessions: in a database, one at a time. "cloakroo", so that it is no
@@ -178,14 +179,14 @@ impl PostgresStore {
             Found::Nothing => {
                 let (definition, storage) = (table.definition, table.storage);
                 statements.push(format!("CREATE TABLE {name} ({definition}) {storage}"));
-                table.indexes.iter().map(|(column, _)| *column).collect()
+                table.indexes.to_vec()
             }
         };
-        for (column, of_rows) in table.indexes {
+        for column in table.indexes {
             if columns.contains(column) {
                 let index = format!("{}{}_{column}", self.table.as_str(), table.suffix);
                 statements.push(format!(
-                    r#"CREATE INDEX IF NOT EXISTS "{index}" ON {name} ({column}) {of_rows}"#
+                    r#"CREATE INDEX IF NOT EXISTS "{index}" ON {name} ({column})"#
                 ));
             }
         }
@@ -247,7 +248,7 @@ impl PostgresStore {
         let missing: Vec<_> = table
             .indexes
             .iter()
-            .map(|(column, _)| *column)
+            .copied()
             .filter(|column| !indexed.iter().any(|(indexed, _)| indexed == column))
             .collect();
         Ok(match missing.is_empty() {
