@@ -42,8 +42,8 @@ mod statements;
 /// - A login puts its session on the user's list in a transaction of 5 round trips, 6 where there is a limit on
 ///   the sessions of a user.
 /// - The ending of everyone marks that in a transaction of 4.
-/// - A sweep runs its statement again while it finds as many sessions that are due as it may delete, and not as
-///   many of them that have expired.
+/// - A sweep looks at 250 to 10,000 sessions that are due, by its limit, and at as many more while it has not found as
+///   many expired ones as it may delete.
 ///
 /// An operation that is dropped while a statement or a transaction runs goes on with that in a task for up to 5
 /// seconds, so that its connection can be used again. Statements are prepared once for each connection, which
@@ -244,19 +244,19 @@ impl PostgresStore {
         }
     }
 
-    /// Looks at up to `limit` sessions that are due: deletes up to `deletions` of those that have expired, and
+    /// Looks at up to `page` sessions that are due: deletes up to `deletions` of those that have expired, and
     /// puts off those that live on.
     async fn sweep(
         &self,
         now: OffsetDateTime,
-        limit: usize,
+        page: usize,
         deletions: usize,
     ) -> Result<Swept, StoreError> {
         let doing = "delete expired sessions from PostgreSQL";
         let rows = fetch(&self.pool, || {
             query(&self.statements.delete_expired)
                 .bind(sql::swept_until(now))
-                .bind(sql::limit(limit))
+                .bind(sql::limit(page))
                 .bind(sql::index::marks_swept_until(now))
                 .bind(sql::limit(deletions))
         })
@@ -302,6 +302,11 @@ impl PostgresStore {
         })
     }
 }
+
+/// At how many sessions one statement of a sweep looks: at no fewer, however few are to be deleted, since the next
+/// ones take another round trip; and at no more, since it locks them.
+const SMALLEST_PAGE: usize = 250;
+const LARGEST_PAGE: usize = 10_000;
 
 /// How many sessions a sweep deleted, how many it put off, and how many were due.
 struct Swept {
@@ -390,17 +395,18 @@ impl SessionStore for PostgresStore {
     }
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
+        let page = limit.clamp(SMALLEST_PAGE, LARGEST_PAGE);
         let mut deleted = 0;
-        loop {
-            let swept = self.sweep(now, limit, limit - deleted).await?;
+        while deleted < limit {
+            let swept = self.sweep(now, page, limit - deleted).await?;
             deleted += swept.deleted;
             // Fewer than asked for were due, so none is left. Where neither was deleted nor put off what is
             // due, others are just at it, and the next sweep looks again.
-            let is_all = swept.due < limit || swept.deleted + swept.moved == 0;
-            if is_all || deleted >= limit {
-                return Ok(deleted);
+            if swept.due < page || swept.deleted + swept.moved == 0 {
+                break;
             }
         }
+        Ok(deleted)
     }
 
     fn user_index(&self) -> Option<&dyn UserIndex> {

@@ -63,13 +63,13 @@ impl Statements {
             delete_expired: sql_str(format!(
                 "WITH links AS (\
                     DELETE FROM {links} WHERE ctid = ANY (ARRAY(\
-                        SELECT ctid FROM {links} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 \
+                        SELECT ctid FROM {links} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $4 \
                         FOR UPDATE SKIP LOCKED\
                     ))\
                 ), marks AS (\
                     DELETE FROM {marks} WHERE ctid = ANY (ARRAY(\
                         SELECT ctid FROM {marks} WHERE marked_at <= $3 AND user_id <> decode('ff', 'hex') \
-                        ORDER BY marked_at LIMIT $2 FOR UPDATE SKIP LOCKED\
+                        ORDER BY marked_at LIMIT $4 FOR UPDATE SKIP LOCKED\
                     ))\
                 ), due AS MATERIALIZED (\
                     SELECT handle, expires_at FROM {table} WHERE sweep_at <= $1 ORDER BY sweep_at LIMIT $2\

@@ -158,3 +158,29 @@ async fn a_sweep_leaves_what_expires_earlier_since_it_looked_to_the_next_one() {
     assert_eq!(deleted, 0);
     assert_eq!(store.delete_expired(now(), 10).await.unwrap(), 1);
 }
+
+/// A page is 250 sessions.
+#[tokio::test]
+async fn a_sweep_goes_on_behind_pages_of_sessions_that_live_on() {
+    let place = place!();
+    let store = place.migrated(1).await;
+    let insert = |from: i64, to: i64, expires_at: i64, sweep_at: i64| {
+        format!(
+            "INSERT INTO {} SELECT decode(md5(n::text), 'hex'), 1, 0, {expires_at}, NULL, '\\x00', {sweep_at} + n
+            FROM generate_series({from}, {to}) AS n",
+            place.table()
+        )
+    };
+    run(store.pool(), &insert(1, 600, NOW + HOUR, BEFORE)).await;
+    run(
+        store.pool(),
+        &insert(601, 620, NOW - 2 * HOUR, NOW - 2 * HOUR),
+    )
+    .await;
+
+    assert_eq!(store.delete_expired(now(), 15).await.unwrap(), 15);
+    assert_eq!(store.delete_expired(now(), 15).await.unwrap(), 5);
+    assert_eq!(count(&place, &store).await, 600);
+    let due = format!("sweep_at <= {NOW}");
+    assert_eq!(count_where(&place, &store, &due).await, 0);
+}
