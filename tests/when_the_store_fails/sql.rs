@@ -203,20 +203,26 @@ fn large() -> String {
 async fn full(database: &Database, payload: &str, room: &str) {
     let mut filled = 0;
     while database
-        .try_query(&format!(
-            "INSERT INTO cloakroom_sessions (handle, version, created_at, expires_at, payload) \
-             VALUES ({}, 1, 0, 1, {payload})",
-            match database.engine {
-                Engine::Postgres => format!("decode(md5('{filled}'), 'hex')"),
-                Engine::MariaDb => format!("unhex(md5('{filled}'))"),
-            }
-        ))
+        .try_query(&match database.engine {
+            Engine::Postgres => format!(
+                "INSERT INTO cloakroom_sessions (handle, version, created_at, expires_at, sweep_at, payload) \
+                 VALUES (decode(md5('{filled}'), 'hex'), 1, 0, 1, 1, {payload})"
+            ),
+            Engine::MariaDb => format!(
+                "INSERT INTO cloakroom_sessions (handle, version, created_at, expires_at, payload) \
+                 VALUES (unhex(md5('{filled}')), 1, 0, 1, {payload})"
+            ),
+        })
         .await
         .is_ok()
     {
         filled += 1;
         assert!(filled < 2_000, "it is never full");
     }
+    assert!(
+        filled > 10,
+        "only {filled} went in: it is not for want of room"
+    );
     let newcomer = database.app.newcomer();
     let answer = newcomer.post(&large()).await;
     answer
