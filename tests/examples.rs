@@ -1,6 +1,7 @@
 //! The examples do what they say, as programs, over HTTP.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::thread;
@@ -44,6 +45,12 @@ fn the_counter_says_where_it_is() {
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     assert_eq!(line, format!("listening on http://localhost:{port}\n"));
+}
+
+#[test]
+fn no_two_tests_get_the_same_port() {
+    let ports: BTreeSet<_> = (0..2_000).map(|_| example::free_port()).collect();
+    assert_eq!(ports.len(), 2_000);
 }
 
 #[test]

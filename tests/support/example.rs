@@ -3,6 +3,8 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long an example may take until it listens.
@@ -98,9 +100,22 @@ pub(crate) fn assert_ends_with(command: &mut Command, sentence: &str) {
     );
 }
 
+/// A port of localhost on which nobody listens. It is given once only: of two tests that began with the same port, one
+/// would talk to the other's server, until that ends.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("localhost:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    // Below those that systems give to clients: one that asks whether a server listens could be given that very port,
+    // and would then be connected to itself.
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    let next = NEXT.get_or_init(|| AtomicU16::new(rand::random()));
+    for _ in 0..COUNT {
+        let port = FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT;
+        if TcpListener::bind(("localhost", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// Starts a command, and waits until it listens on this port; `None` if it ends before.
