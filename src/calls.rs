@@ -1,8 +1,10 @@
 //! The store calls of a layer: each ends in time, and each failure is reported once, here.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Sleep;
 
 use crate::clock::from_unix_millis;
 use crate::error::Error;
@@ -16,43 +18,40 @@ use crate::store::{
 };
 
 impl Settings {
-    pub(crate) async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
+    pub(crate) fn load<'a>(&'a self, handle: &'a Handle) -> Call<'a, Option<Record>> {
         self.call("load", Some(handle), self.store.load(handle))
-            .await
     }
 
-    pub(crate) async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
+    pub(crate) fn create<'a>(&'a self, handle: &'a Handle, record: &'a Record) -> Call<'a, ()> {
         self.call("create", Some(handle), self.store.create(handle, record))
-            .await
     }
 
-    pub(crate) async fn update(
-        &self,
-        handle: &Handle,
-        record: &Record,
+    pub(crate) fn update<'a>(
+        &'a self,
+        handle: &'a Handle,
+        record: &'a Record,
         expected: Version,
         now: i64,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Call<'a, Outcome> {
         let now = from_unix_millis(now);
         let update = self.store.update(handle, record, expected, now);
-        self.call("update", Some(handle), update).await
+        self.call("update", Some(handle), update)
     }
 
-    pub(crate) async fn touch(
-        &self,
-        handle: &Handle,
+    pub(crate) fn touch<'a>(
+        &'a self,
+        handle: &'a Handle,
         expires_at: i64,
         expected: Version,
         now: i64,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Call<'a, Outcome> {
         let (expires_at, now) = (from_unix_millis(expires_at), from_unix_millis(now));
         let touch = self.store.touch(handle, expires_at, expected, now);
-        self.call("touch", Some(handle), touch).await
+        self.call("touch", Some(handle), touch)
     }
 
-    pub(crate) async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
+    pub(crate) fn delete<'a>(&'a self, handle: &'a Handle) -> Call<'a, bool> {
         self.call("delete", Some(handle), self.store.delete(handle))
-            .await
     }
 
     /// Puts a session on the list of its user; in a store without lists it is done with that.
@@ -121,56 +120,82 @@ impl Settings {
         self.store.user_index().ok_or_else(Error::no_user_index)
     }
 
-    /// Waits for a store call, and tells of its failure once it is over.
-    async fn call<T>(
-        &self,
+    fn call<'a, T>(
+        &'a self,
         operation: &'static str,
-        handle: Option<&Handle>,
-        mut call: StoreCall<'_, T>,
-    ) -> Result<T, StoreError> {
-        let timer = Timer::start();
-        // A store in memory is ready at once, and needs no timer.
-        let result = match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
-            Poll::Ready(result) => result,
-            // Boxed, so that a handler's future has no room for a timer.
-            Poll::Pending => Box::pin(self.in_time(operation, call)).await,
-        };
-        timer.stop(operation, &result);
-        if let Err(error) = &result {
-            // Such a record is reported with what becomes of it.
-            if operation != "load" || error.kind() != StoreErrorKind::Undecodable {
-                let subject = handle.map(Subject::from);
-                self.events.store_failed(operation, subject.as_ref(), error);
-            }
+        handle: Option<&'a Handle>,
+        call: StoreCall<'a, T>,
+    ) -> Call<'a, T> {
+        Call {
+            settings: self,
+            operation,
+            handle,
+            call: Some(call),
+            timer: Timer::start(),
+            deadline: None,
         }
-        result
-    }
-
-    /// Waits for a store call, which is not ready yet, for as long as the layer allows. One that takes longer
-    /// is dropped.
-    async fn in_time<T>(
-        &self,
-        operation: &'static str,
-        mut call: StoreCall<'_, T>,
-    ) -> Result<T, StoreError> {
-        let mut deadline = pin!(tokio::time::sleep(self.store_timeout));
-        // It was polled right before, so that it can have nothing new to say.
-        let mut is_new = true;
-        poll_fn(|context| {
-            if !is_new && let Poll::Ready(result) = call.as_mut().poll(context) {
-                return Poll::Ready(result);
-            }
-            is_new = false;
-            deadline.as_mut().poll(context).map(|()| {
-                Err(StoreError::timed_out(format!(
-                    "no answer to `{operation}` within {:?} (SessionLayerBuilder::store_timeout)",
-                    self.store_timeout
-                )))
-            })
-        })
-        .await
     }
 }
 
 /// A call of the store, as its trait has it.
 type StoreCall<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A call of the store, which ends in the time that the layer allows, and tells of its failure once it is over.
+///
+/// No `async` block, which would take several times the room, in the future of every handler.
+pub(crate) struct Call<'a, T> {
+    settings: &'a Settings,
+    operation: &'static str,
+    handle: Option<&'a Handle>,
+    /// Until it is over.
+    call: Option<StoreCall<'a, T>>,
+    timer: Timer,
+    /// Made once the call has to be waited for: a store in memory is ready at once.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Future for Call<'_, T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(call) = &mut self.call else {
+            // Polled after it was ready: there is nothing to come.
+            return Poll::Pending;
+        };
+        let result = match call.as_mut().poll(context) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(ready!(self.poll_late(context))),
+        };
+        // First: what it holds, such as a connection, is free again when somebody is told.
+        self.call = None;
+        self.tell(&result);
+        Poll::Ready(result)
+    }
+}
+
+impl<T> Call<'_, T> {
+    /// Ready when the call has taken too long. It is given up then.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<StoreError> {
+        let limit = self.settings.store_timeout;
+        let sleep = || Box::pin(tokio::time::sleep(limit));
+        let deadline = self.deadline.get_or_insert_with(sleep);
+        deadline.as_mut().poll(context).map(|()| {
+            StoreError::timed_out(format!(
+                "no answer to `{}` within {limit:?} (SessionLayerBuilder::store_timeout)",
+                self.operation
+            ))
+        })
+    }
+
+    fn tell(&self, result: &Result<T, StoreError>) {
+        self.timer.stop(self.operation, result);
+        if let Err(error) = result {
+            // Such a record is reported with what becomes of it.
+            if self.operation != "load" || error.kind() != StoreErrorKind::Undecodable {
+                let subject = self.handle.map(Subject::from);
+                let events = &self.settings.events;
+                events.store_failed(self.operation, subject.as_ref(), error);
+            }
+        }
+    }
+}

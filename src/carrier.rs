@@ -138,12 +138,12 @@ pub(crate) enum Brought<'h> {
 impl<'h> Brought<'h> {
     /// The values that may open a session: at most two.
     pub(crate) fn values(self) -> impl Iterator<Item = &'h [u8]> {
-        let (cookies, header) = match self {
-            Self::InCookie(found) => (Some(found.values()), None),
-            Self::InHeader(Credential::Value(value)) => (None, Some(value)),
-            Self::InHeader(Credential::None | Credential::Differing) => (None, None),
+        let values = match self {
+            Self::InCookie(found) => found.values(),
+            Self::InHeader(Credential::Value(value)) => [Some(value), None],
+            Self::InHeader(Credential::None | Credential::Differing) => [None, None],
         };
-        cookies.into_iter().flatten().chain(header)
+        values.into_iter().flatten()
     }
 
     pub(crate) fn carrier(self) -> Carrier {

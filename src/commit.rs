@@ -275,7 +275,7 @@ fn next_step(slot: &Slot, now: i64) -> Result<Option<Step>, Error> {
         let mut job = state.job();
         let base = state.live().map(Base::of);
         // What makes no difference to what was loaded counts as saved: not to be put again on what comes next.
-        let saved = (!job.has_changes()).then(|| {
+        let saved = (!job.has_changes).then(|| {
             state.data.discard_changes();
             std::mem::replace(&mut job.data, state.data.clone())
         });
@@ -306,7 +306,7 @@ async fn contend(
             Standing::Lost(why) => return lose(&slot, *why),
             _ => return lose(&slot, Dropped::Ended),
         };
-        job.data = job.data.rebase(loaded.clone())?;
+        job.rebase(loaded.clone())?;
         let write = match plan(&standing, &job, now, &settings.rules, SessionId::generate)? {
             Plan::Update { write, .. } => write,
             Plan::Drop(why) => return lose(&slot, why),

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::events::{EventKind, Refusal, Subject};
 use crate::id::{Handle, SessionId};
 use crate::record::Record;
-use crate::settings::{Rules, Settings};
+use crate::settings::Rules;
 use crate::slot::{Entry, Slot, Stage};
 use crate::state::data::Loaded;
 use crate::state::plan::Dropped;
@@ -44,17 +44,57 @@ pub(crate) async fn load(slot: &Slot) -> Result<(), Error> {
 }
 
 async fn resolve(slot: &Slot) -> Result<Opening, Error> {
-    let (ids, mut opening) = Opening::of(slot);
-    for id in ids.iter().flatten() {
-        let record = slot.settings.load(&id.handle).await;
-        opening.open(slot, id, record)?;
+    let now = slot.settings.now();
+    let presented = Presented::of(slot);
+    let [first, second] = &presented.ids;
+    let mut opening = match first {
+        Some(id) => {
+            let record = slot.settings.load(&id.handle).await;
+            // Made after that, since what is there while somebody waits has room in the future of every handler.
+            let mut opening = Opening::new(&presented, now);
+            opening.open(slot, id, record)?;
+            opening
+        }
+        None => Opening::new(&presented, now),
+    };
+    if second.is_some() || !opening.copied.is_empty() {
+        // Rare, and boxed: it would have room there, too.
+        Box::pin(opening.open_second(slot, second.as_ref())).await?;
     }
-    if !opening.copied.is_empty() {
-        // Rare, and boxed: it would make the future of every load larger.
-        Box::pin(opening.end_copied(slot)).await?;
-    }
-    opening.settle(&slot.settings);
     Ok(opening)
+}
+
+/// What a request brought in place of its id.
+struct Presented {
+    carrier: Carrier,
+    /// Whether there was anything, whatever it was worth.
+    is_some: bool,
+    /// What may be an id of it: none, one, or two.
+    ids: [Option<SessionId>; 2],
+}
+
+impl Presented {
+    fn of(slot: &Slot) -> Self {
+        let settings = &*slot.settings;
+        let brought = slot.brought();
+        if let Some(oddity) = brought.oddity() {
+            let is_cookie = brought.carrier() == Carrier::Cookie;
+            let cookie = is_cookie.then(|| settings.carriers.name());
+            settings.events.odd_lines(oddity, cookie);
+        }
+        let mut ids = brought.values().filter_map(|value| {
+            let id = SessionId::parse(value);
+            if id.is_none() {
+                settings.events.malformed_id();
+            }
+            id
+        });
+        Self {
+            carrier: brought.carrier(),
+            is_some: brought.is_some(),
+            ids: [ids.next(), ids.next()],
+        }
+    }
 }
 
 /// What the ids of a request have opened so far.
@@ -71,32 +111,17 @@ struct Opening {
 }
 
 impl Opening {
-    /// The ids that came, and nothing opened yet.
-    fn of(slot: &Slot) -> ([Option<SessionId>; 2], Self) {
-        let settings = &*slot.settings;
-        let brought = slot.brought();
-        if let Some(oddity) = brought.oddity() {
-            let is_cookie = brought.carrier() == Carrier::Cookie;
-            let cookie = is_cookie.then(|| settings.carriers.name());
-            settings.events.odd_lines(oddity, cookie);
-        }
-        let mut ids = [None, None];
-        for (value, id) in brought.values().zip(&mut ids) {
-            *id = SessionId::parse(value);
-            if id.is_none() {
-                settings.events.malformed_id();
-            }
-        }
-        let opening = Self {
-            now: settings.now(),
-            carrier: brought.carrier(),
-            brought_id: brought.is_some(),
+    /// Nothing is opened yet.
+    fn new(presented: &Presented, now: i64) -> Self {
+        Self {
+            now,
+            carrier: presented.carrier,
+            brought_id: presented.is_some,
             standing: Standing::Absent,
             loaded: Loaded::nothing(),
             live: 0,
             copied: Vec::new(),
-        };
-        (ids, opening)
+        }
     }
 
     /// Takes in what was found under an id.
@@ -136,25 +161,27 @@ impl Opening {
         Ok(())
     }
 
-    /// Ends the sessions of which copies came, if the layer is to do so.
+    /// What is left to do for the rare request that brought two ids, or a copy of one.
     ///
     /// # Errors
     ///
     /// When the store fails.
-    async fn end_copied(&mut self, slot: &Slot) -> Result<(), Error> {
+    async fn open_second(&mut self, slot: &Slot, id: Option<&SessionId>) -> Result<(), Error> {
+        if let Some(id) = id {
+            let record = slot.settings.load(&id.handle).await;
+            self.open(slot, id, record)?;
+        }
         for subject in std::mem::take(&mut self.copied) {
             copied_id_used(slot, subject, &self.standing).await?;
         }
-        Ok(())
-    }
-
-    /// Two live sessions under one name: which one is the user's cannot be told, so neither is.
-    fn settle(&mut self, settings: &Settings) {
+        // Two live sessions under one name: which one is the user's cannot be told, so neither is.
         if self.live > 1 {
+            let settings = &slot.settings;
             settings.events.two_live_sessions(settings.carriers.name());
             self.standing = Standing::Absent;
             self.loaded = Loaded::nothing();
         }
+        Ok(())
     }
 
     fn into_state(self, rules: &Rules) -> Box<State> {

@@ -239,8 +239,14 @@ impl State {
         }
     }
 
+    /// Whether anything is staged that makes a difference.
     pub(crate) fn has_staged(&self) -> bool {
         self.data.is_changed() || self.wishes.any_change()
+    }
+
+    /// Whether anything is staged at all, which takes no look at what was loaded.
+    pub(crate) fn may_have_staged(&self) -> bool {
+        self.data.has_changes() || self.wishes.any_change()
     }
 
     /// Drops what is staged and not saved.
@@ -311,6 +317,7 @@ impl State {
     /// What a commit works on while the handler may go on.
     pub(crate) fn job(&self) -> Job {
         Job {
+            has_changes: self.has_staged(),
             data: self.data.clone(),
             wishes: self.wishes,
             carrier: self.carrier,
@@ -331,10 +338,19 @@ pub(crate) struct Job {
     pub(crate) id_is_unsent: bool,
     /// That of the state when it was taken.
     pub(crate) generation: u64,
+    /// Whether they make any difference to what they are on top of.
+    pub(crate) has_changes: bool,
 }
 
 impl Job {
-    pub(crate) fn has_changes(&self) -> bool {
-        self.data.is_changed() || self.wishes.any_change()
+    /// Puts the changes on top of what the session is now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Data::rebase`].
+    pub(crate) fn rebase(&mut self, loaded: Loaded) -> Result<(), Error> {
+        self.data = self.data.rebase(loaded)?;
+        self.has_changes = self.data.is_changed() || self.wishes.any_change();
+        Ok(())
     }
 }

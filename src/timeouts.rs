@@ -133,7 +133,10 @@ impl Default for Timeouts {
 
 /// A duration in whole milliseconds.
 pub(crate) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    // `as_millis` counts with 128 bits.
+    let seconds = duration.as_secs().saturating_mul(1_000);
+    let millis = seconds.saturating_add(duration.subsec_millis().into());
+    i64::try_from(millis).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::load::open;
 use crate::login::Login;
 use crate::settings::Settings;
 use crate::slot::{Entered, Slot};
-use crate::state::data::{Data, Loaded};
+use crate::state::data::Loaded;
 use crate::state::plan::{Dropped, LoginPlan, Write, plan_login};
 use crate::state::{CookieEffect, Job, Live, Standing};
 use crate::store::{LoginProgress, Outcome, StoreErrorKind};
@@ -48,7 +48,7 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered<Arc<Slot>>, login: Login) -> 
         if let Standing::Live(live) = &standing
             && live.expires_at() <= now
         {
-            (standing, job.data) = reload(&slot, &live.id, &job).await?;
+            standing = reload(&slot, &live.id, &mut job).await?;
         }
         let base = match &standing {
             Standing::Live(live) => Some((Base::of(live), Subject::of(live))),
@@ -67,9 +67,7 @@ async fn log_in(slot: Arc<Slot>, _entered: Entered<Arc<Slot>>, login: Login) -> 
                     Ok(Outcome::Missing) => absent(&mut standing, &mut job)?,
                     Ok(Outcome::Conflict) => {
                         patience.pause(&subject).await?;
-                        let (now_standing, loaded) = open(&slot, &base.id, settings.now()).await?;
-                        standing = now_standing;
-                        job.data = job.data.rebase(loaded)?;
+                        standing = reload(&slot, &base.id, &mut job).await?;
                     }
                     Err(error) if took_effect(&slot, &write, &error).await => {
                         return logged_in(&slot, write, &job).await;
@@ -119,17 +117,17 @@ async fn logged_in(slot: &Slot, write: Write, job: &Job) -> Result<(), Error> {
     finished
 }
 
-/// What the id opens by now, with what is staged on top of it.
-async fn reload(slot: &Slot, id: &SessionId, job: &Job) -> Result<(Standing, Data), Error> {
+/// What the id opens by now; what is staged is put on top of that.
+async fn reload(slot: &Slot, id: &SessionId, job: &mut Job) -> Result<Standing, Error> {
     let (standing, loaded) = open(slot, id, slot.settings.now()).await?;
-    Ok((standing, job.data.rebase(loaded)?))
+    job.rebase(loaded)?;
+    Ok(standing)
 }
 
 /// There is no session to log in to: what this request staged goes into a fresh one.
 fn absent(standing: &mut Standing, job: &mut Job) -> Result<(), Error> {
     *standing = Standing::Absent;
-    job.data = job.data.rebase(Loaded::nothing())?;
-    Ok(())
+    job.rebase(Loaded::nothing())
 }
 
 /// Ends the session of this request, in a task of its own.

@@ -60,14 +60,13 @@ pub(crate) enum Limit {
 }
 
 impl<'h> Found<'h> {
-    /// The values that may open a session: at most two.
-    pub(crate) fn values(self) -> impl Iterator<Item = &'h [u8]> {
-        let values = match self {
+    /// The values that may open a session.
+    pub(crate) fn values(self) -> [Option<&'h [u8]>; 2] {
+        match self {
             Self::One(value) | Self::Repeated(value) => [Some(value), None],
             Self::Two(first, second) => [Some(first), Some(second)],
             Self::None | Self::Conflicting | Self::OverLimit(_) => [None, None],
-        };
-        values.into_iter().flatten()
+        }
     }
 
     /// What the operator should hear of these cookies, where no browser that is left in peace sends them.
@@ -314,15 +313,15 @@ mod tests {
     #[test]
     fn only_unambiguous_values_may_open_a_session() {
         for (found, values) in [
-            (Found::None, &[][..]),
-            (Found::One(b"a"), &[&b"a"[..]]),
-            (Found::Repeated(b"a"), &[b"a"]),
-            (Found::Two(b"a", b"b"), &[b"a", b"b"]),
-            (Found::Conflicting, &[]),
-            (Found::OverLimit(Limit::Bytes), &[]),
-            (Found::OverLimit(Limit::Pairs), &[]),
+            (Found::None, [None, None]),
+            (Found::One(b"a"), [Some(&b"a"[..]), None]),
+            (Found::Repeated(b"a"), [Some(b"a"), None]),
+            (Found::Two(b"a", b"b"), [Some(b"a"), Some(b"b")]),
+            (Found::Conflicting, [None, None]),
+            (Found::OverLimit(Limit::Bytes), [None, None]),
+            (Found::OverLimit(Limit::Pairs), [None, None]),
         ] {
-            assert_eq!(found.values().collect::<Vec<_>>(), values);
+            assert_eq!(found.values(), values);
         }
     }
 
@@ -334,7 +333,7 @@ mod tests {
             b"N=topsecret;N=a",
         ] {
             let found = find(b"N", OPEN, CookieLimits::default(), [line].into_iter());
-            assert_eq!(found.values().next(), Some(&b"topsecret"[..]));
+            assert_eq!(found.values()[0], Some(&b"topsecret"[..]));
             let text = format!("{found:?}");
             assert!(text.ends_with("(redacted)"), "{text}");
         }

@@ -53,7 +53,7 @@ impl Timer {
     }
 
     #[cfg_attr(not(feature = "metrics"), allow(unused_variables))]
-    pub(crate) fn stop<T>(self, operation: &'static str, result: &Result<T, StoreError>) {
+    pub(crate) fn stop<T>(&self, operation: &'static str, result: &Result<T, StoreError>) {
         #[cfg(feature = "metrics")]
         {
             let outcome = result

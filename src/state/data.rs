@@ -217,10 +217,15 @@ impl Data {
         &self.changes
     }
 
+    /// Whether there are any staged changes, which may make no difference.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.changes.clears > 0 || !self.changes.entries.is_empty()
+    }
+
     /// Whether the staged changes make any difference to what was loaded. If they make none, then nothing
     /// is written, as if that had been done before any overlapping request wrote.
     pub(crate) fn is_changed(&self) -> bool {
-        if self.changes.clears == 0 && self.changes.entries.is_empty() {
+        if !self.has_changes() {
             return false;
         }
         let staged = &self.changes.entries;

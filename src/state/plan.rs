@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use time::OffsetDateTime;
-
 use super::data::Loaded;
 use super::{CookieEffect, Job, Live, Standing, State, Wishes};
 use crate::clock::from_unix_millis;
@@ -80,7 +78,7 @@ pub(crate) fn plan(
     rules: &Rules,
     fresh_id: impl FnOnce() -> Result<SessionId, RandomSourceError>,
 ) -> Result<Plan, Error> {
-    let has_changes = job.has_changes();
+    let has_changes = job.has_changes;
     let live = match standing {
         Standing::EndingFailed(..) => return Ok(Plan::Nothing),
         Standing::Lost(why) if has_changes => return Ok(Plan::Drop(*why)),
@@ -116,13 +114,13 @@ pub(crate) fn plan(
     })
 }
 
-/// Whether [`plan`] has nothing to do: the common case, in which no commit is needed.
+/// Whether [`plan`] certainly has nothing to do: the common case, in which no commit is needed.
 pub(crate) fn is_idle(state: &State, now: impl FnOnce() -> i64, rules: &Rules) -> bool {
     match &state.standing {
         Standing::EndingFailed(..) => true,
         Standing::Absent => state.data.is_empty(),
-        Standing::Lost(_) => !state.has_staged(),
-        Standing::Live(_) if state.has_staged() => false,
+        Standing::Lost(_) => !state.may_have_staged(),
+        Standing::Live(_) if state.may_have_staged() => false,
         Standing::Live(live) => {
             let now = now();
             live.expires_at() <= now
@@ -187,26 +185,26 @@ fn update(
     let wishes = job.wishes;
     let mut draft = Draft::of(live);
     if let Some(timeouts) = wishes.timeouts {
-        draft.header.timeouts = timeouts;
+        draft.live.header.timeouts = timeouts;
     }
-    draft.header.persistent_cookie |= wishes.persistent_cookie;
+    draft.live.header.persistent_cookie |= wishes.persistent_cookie;
     if !wishes.do_not_extend || wishes.timeouts.is_some() {
-        draft.expires_at = draft
-            .header
-            .timeouts
-            .expires_at(draft.header.started_at, now);
+        let header = &draft.live.header;
+        draft.expires_at = header.timeouts.expires_at(header.started_at, now);
     }
     if upkeep.is_some() && live.is_current && !job.id_is_unsent {
-        supersede(&mut draft.header, now);
+        supersede(&mut draft.live.header, now);
     }
     let issue = if wishes.renew {
-        retire_all(&mut draft.header, now);
+        retire_all(&mut draft.live.header, now);
         draft.renew(fresh_id()?, now);
-        draft.header.csrf = wishes.csrf.unwrap_or(CsrfKey::of(&draft.header.secret));
+        draft.live.header.csrf = wishes
+            .csrf
+            .unwrap_or(CsrfKey::of(&draft.live.header.secret));
         Issue::New(EventKind::Renewed(RenewedBy::RenewId))
     } else if upkeep == Some(Upkeep::Renew) {
-        retire(&mut draft.header, Retirement::Routine);
-        keep_presented(&mut draft.header, live.presented);
+        retire(&mut draft.live.header, Retirement::Routine);
+        keep_presented(&mut draft.live.header, live.presented);
         draft.renew(fresh_id()?, now);
         Issue::New(EventKind::Renewed(RenewedBy::Schedule))
     } else if wishes.persistent_cookie && live.is_current {
@@ -256,11 +254,11 @@ pub(crate) fn plan_login(
         Some(_) if !login.forgets() => {}
         // An anonymous session's own settings end with it.
         _ => {
-            draft.header.timeouts = rules.timeouts;
-            draft.header.persistent_cookie = false;
+            draft.live.header.timeouts = rules.timeouts;
+            draft.live.header.persistent_cookie = false;
         }
     }
-    retire_all(&mut draft.header, now);
+    retire_all(&mut draft.live.header, now);
     draft.renew(fresh_id, now);
     draft.log_in(login, job, now);
     let told = EventKind::Renewed(RenewedBy::Login);
@@ -311,15 +309,10 @@ enum Issue {
     Nothing,
 }
 
-/// A record in the making.
+/// A session in the making. Its record has yet to get its version, its expiry and its payload.
 struct Draft {
-    id: SessionId,
-    presented: SecretDigest,
-    is_current: bool,
-    user_id: Option<Arc<str>>,
-    created_at: OffsetDateTime,
+    live: Box<Live>,
     expires_at: i64,
-    header: Header,
 }
 
 impl Draft {
@@ -327,12 +320,18 @@ impl Draft {
     fn new(id: SessionId, job: &Job, now: i64, rules: &Rules) -> Self {
         let secret = id.secret.digest();
         let timeouts = job.wishes.timeouts.unwrap_or(rules.timeouts);
-        Self {
+        let created_at = from_unix_millis(now);
+        let live = Live {
+            id,
             presented: secret,
             is_current: true,
-            user_id: None,
-            created_at: from_unix_millis(now),
-            expires_at: timeouts.expires_at(now, now),
+            record: Record {
+                version: Version::from_u64(0),
+                created_at,
+                expires_at: created_at,
+                user_id: None,
+                payload: Arc::default(),
+            },
             header: Header {
                 secret,
                 retired: Vec::new(),
@@ -345,36 +344,35 @@ impl Draft {
                 carrier: job.carrier,
                 csrf: job.wishes.csrf.unwrap_or(CsrfKey::of(&secret)),
             },
-            id,
+        };
+        Self {
+            live: Box::new(live),
+            expires_at: timeouts.expires_at(now, now),
         }
     }
 
     /// The session as it is.
     fn of(live: &Live) -> Self {
         Self {
-            id: live.id.clone(),
-            presented: live.presented,
-            is_current: live.is_current,
-            user_id: live.record.user_id.clone(),
-            created_at: live.record.created_at,
+            live: Box::new(live.clone()),
             expires_at: live.expires_at(),
-            header: live.header.clone(),
         }
     }
 
     /// Gives the session the secret of `fresh`, under the handle that it keeps.
     fn renew(&mut self, fresh: SessionId, now: i64) {
-        self.presented = fresh.secret.digest();
-        self.is_current = true;
-        self.id.secret = fresh.secret;
-        self.header.secret = self.presented;
-        self.header.renewed_at = now;
+        let live = &mut *self.live;
+        live.presented = fresh.secret.digest();
+        live.is_current = true;
+        live.id.secret = fresh.secret;
+        live.header.secret = live.presented;
+        live.header.renewed_at = now;
     }
 
     /// A login ends the CSRF tokens from before, and starts both timeouts anew (NIST SP 800-63B-4 §5.2), with what it asks for, or else with
     /// what this request staged.
     fn log_in(&mut self, login: &Login, job: &Job, now: i64) {
-        let header = &mut self.header;
+        let header = &mut self.live.header;
         header.started_at = now;
         header.authenticated_at = match login.progress() {
             LoginProgress::Complete => Some(now),
@@ -389,18 +387,22 @@ impl Draft {
         }
         header.csrf = CsrfKey::of(&header.secret);
         self.expires_at = header.timeouts.expires_at(now, now);
-        self.user_id = Some(login.user_id().clone());
+        self.live.record.user_id = Some(login.user_id().clone());
     }
 
     fn write(self, job: &Job, issue: Issue) -> Write {
-        let mut payload = self.header.encode(job.data.size());
+        let mut live = self.live;
+        let mut payload = live.header.encode(job.data.size());
         let start = payload.len();
         job.data.encode(&mut payload);
         let payload: Arc<[u8]> = payload[..].into();
+        live.record.version = Version::generate();
+        live.record.expires_at = from_unix_millis(self.expires_at);
+        live.record.payload = payload.clone();
         let cookie = match issue {
             Issue::New(_) | Issue::Same => Some(CookieEffect::Set {
-                id: self.id.clone(),
-                until: self.header.persistent_until(),
+                id: live.id.clone(),
+                until: live.header.persistent_until(),
             }),
             Issue::Nothing => None,
         };
@@ -408,19 +410,6 @@ impl Draft {
             Issue::New(told) => Some(told),
             Issue::Same | Issue::Nothing => None,
         };
-        let live = Box::new(Live {
-            id: self.id,
-            presented: self.presented,
-            is_current: self.is_current,
-            record: Record {
-                version: Version::generate(),
-                created_at: self.created_at,
-                expires_at: from_unix_millis(self.expires_at),
-                user_id: self.user_id,
-                payload: payload.clone(),
-            },
-            header: self.header,
-        });
         Write {
             live,
             loaded: Loaded::written(payload, start),

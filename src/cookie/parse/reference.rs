@@ -16,7 +16,8 @@ pub(crate) fn seen(found: Found<'_>) -> Seen {
         Found::Conflicting => "conflicting",
         Found::OverLimit(_) => "over limit",
     };
-    (shape, found.values().map(<[u8]>::to_vec).collect())
+    let values = found.values().into_iter().flatten();
+    (shape, values.map(<[u8]>::to_vec).collect())
 }
 
 pub(crate) fn find(

@@ -6,7 +6,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::state::Job;
 
 const LETTERS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -133,27 +132,19 @@ impl World {
 
     /// The end of a request: what is staged goes onto what the session is by now.
     fn commit(&mut self, open: Open) {
-        let (mut standing, mut job) = (
-            open.state.standing,
-            Job {
-                data: open.state.data,
-                wishes: open.state.wishes,
-                carrier: open.state.carrier,
-                id_is_unsent: open.state.id_is_unsent,
-                generation: open.state.generation,
-            },
-        );
+        let mut job = open.state.job();
+        let mut standing = open.state.standing;
         if let Standing::Live(live) = &standing
             && !self.is_newest(live)
         {
-            if !job.has_changes() {
+            if !job.has_changes {
                 return;
             }
             self.count("contended");
             let loaded;
             (standing, loaded) = self.open(&open.id);
             match &standing {
-                Standing::Live(_) => job.data = job.data.rebase(loaded).unwrap(),
+                Standing::Live(_) => job.rebase(loaded).unwrap(),
                 _ => return self.count("lost"),
             }
         }
@@ -196,7 +187,7 @@ impl World {
         if matches!(standing, Standing::Live(_)) {
             let loaded;
             (standing, loaded) = self.open(&open.id);
-            job.data = job.data.rebase(loaded).unwrap();
+            job.rebase(loaded).unwrap();
         }
         loop {
             let fresh = self.fresh_id();
@@ -205,7 +196,7 @@ impl World {
                     self.record = None;
                     self.count("ended");
                     standing = Standing::Absent;
-                    job.data = job.data.rebase(Loaded::nothing()).unwrap();
+                    job.rebase(Loaded::nothing()).unwrap();
                 }
                 LoginPlan::Create(write) => {
                     self.begin_session(&open.letters);

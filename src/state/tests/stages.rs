@@ -138,7 +138,7 @@ fn change_user(staged: Request, meanwhile: impl FnOnce(Request) -> Request) -> R
     let mut request = staged;
     let mut job = request.state.job();
     request.state.become_absent(Standing::Absent);
-    job.data = job.data.rebase(Loaded::nothing()).unwrap();
+    job.rebase(Loaded::nothing()).unwrap();
     request = meanwhile(request);
     let login = Login::new("alice");
     let rules = &request.rules;
@@ -283,8 +283,8 @@ fn not_to_be_activity_is_nothing_to_write_for() {
         assert!(!wishes.any_change());
     }
     assert!(live().renew().state.has_staged());
-    assert!(live().persist().state.job().has_changes());
+    assert!(live().persist().state.job().has_changes);
     assert!(live().set_timeouts(SHORT).state.has_staged());
-    assert!(live().set("a", "1").state.job().has_changes());
-    assert!(!live().do_not_extend().state.job().has_changes());
+    assert!(live().set("a", "1").state.job().has_changes);
+    assert!(!live().do_not_extend().state.job().has_changes);
 }
