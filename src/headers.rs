@@ -1,6 +1,6 @@
 //! What a session does to the headers of a response.
 
-use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::carrier::{Carrier, Carriers, Line};
@@ -16,11 +16,20 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 #[derive(Debug)]
 pub(crate) struct Effects {
     id: Option<Line>,
-    /// For a handler that says nothing about caching.
-    caching: Option<HeaderValue>,
-    /// Whatever the handler says about caching.
-    never_stored: bool,
-    clear_site_data: Option<HeaderValue>,
+    caching: Caching,
+    clears_site_data: bool,
+}
+
+/// What is said to caches where no id is told.
+#[derive(Debug)]
+enum Caching {
+    Nothing,
+    /// `private`, unless the handler says something about caching.
+    Private,
+    /// `no-store`, unless the handler says something.
+    NotStored,
+    /// `no-store`, whatever the handler says.
+    NeverStored,
 }
 
 impl Effects {
@@ -38,14 +47,16 @@ impl Effects {
                 carriers.tell(state.carrier, id, max_age)
             }
         };
-        // Not where a session begins: its cookie would be cleared, too.
-        let is_removal = matches!(state.cookie, CookieEffect::Remove);
         Self {
             id,
-            caching: state.was_live.then_some(PRIVATE),
-            // Caches know that a cookie makes a response somebody's, and nothing of our header.
-            never_stored: state.was_live && state.carrier == Carrier::Header,
-            clear_site_data: settings.clear_site_data.clone().filter(|_| is_removal),
+            caching: match (state.was_live, state.carrier) {
+                (false, _) => Caching::Nothing,
+                (true, Carrier::Cookie) => Caching::Private,
+                // Caches know that a cookie makes a response somebody's, and nothing of our header.
+                (true, Carrier::Header) => Caching::NeverStored,
+            },
+            // Not where a session begins: its cookie would be cleared, too.
+            clears_site_data: matches!(state.cookie, CookieEffect::Remove),
         }
     }
 
@@ -53,9 +64,8 @@ impl Effects {
     pub(crate) fn of_failure() -> Self {
         Self {
             id: None,
-            caching: Some(NO_STORE),
-            never_stored: false,
-            clear_site_data: None,
+            caching: Caching::NotStored,
+            clears_site_data: false,
         }
     }
 
@@ -63,27 +73,33 @@ impl Effects {
     /// else.
     pub(crate) fn apply(self, headers: &mut HeaderMap, settings: &Settings) {
         vary(headers, &settings.carriers);
-        if let Some(clear) = self.clear_site_data {
-            headers.entry(CLEAR_SITE_DATA).or_insert(clear);
+        if self.clears_site_data
+            && let Some(clear) = &settings.clear_site_data
+        {
+            headers
+                .entry(CLEAR_SITE_DATA)
+                .or_insert_with(|| clear.clone());
         }
-        match self.id {
-            Some(Line::SetCookie(cookie)) => {
+        match (self.id, self.caching) {
+            (Some(Line::SetCookie(cookie)), _) => {
                 remove_own_cookies(headers, &settings.carriers);
                 headers.append(SET_COOKIE, cookie);
                 headers.insert(CACHE_CONTROL, NO_STORE);
             }
-            Some(Line::Header(name, value)) => {
+            (Some(Line::Header(name, value)), _) => {
                 headers.insert(name, value);
                 headers.insert(CACHE_CONTROL, NO_STORE);
             }
-            None if self.never_stored => {
+            (None, Caching::NeverStored) => {
                 headers.insert(CACHE_CONTROL, NO_STORE);
             }
-            None => {
-                if let Some(caching) = self.caching {
-                    headers.entry(CACHE_CONTROL).or_insert(caching);
-                }
+            (None, Caching::NotStored) => {
+                headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
             }
+            (None, Caching::Private) => {
+                headers.entry(CACHE_CONTROL).or_insert(PRIVATE);
+            }
+            (None, Caching::Nothing) => {}
         }
     }
 }
@@ -119,8 +135,8 @@ fn vary(headers: &mut HeaderMap, carriers: &Carriers) {
 
 /// Adds a name to `Vary`, unless it says so already.
 fn vary_by(headers: &mut HeaderMap, added: HeaderValue) {
-    if let Entry::Vacant(vacant) = headers.entry(VARY) {
-        vacant.insert(added);
+    if !headers.contains_key(VARY) {
+        headers.insert(VARY, added);
         return;
     }
     let says_so = |line: &HeaderValue| {
