@@ -26,8 +26,8 @@ if [[ " $* " == *" --quick "* ]]; then
         set -- --apps "no session,by hand,cloakroom,tower-sessions" "$@"
     fi
 else
-    program=$bench/target/release/servers
-    cargo build --release --manifest-path "$bench/Cargo.toml"
+    target=$bench/target program=$target/release/servers
+    cargo build --release --target-dir "$target" --manifest-path "$bench/Cargo.toml"
     install_express
 fi
 
