@@ -275,7 +275,7 @@ impl SessionStore for RedisStore {
             Some(_) => self.confirmed(),
             None => self.plain(),
         };
-        let answer = way.answer(DOING, way.send(&key, command)).await?;
+        let answer = way.answer(DOING, || way.send(&key, command)).await?;
         match &answer.value {
             Value::Okay => answer.confirmed(DOING),
             Value::Nil => Err(StoreError::handle_in_use()),
@@ -315,7 +315,7 @@ impl SessionStore for RedisStore {
             record.encode(),
         ];
         let way = self.confirmed();
-        let sent = self.scripts.update.call(way, &key, &arguments);
+        let sent = || self.scripts.update.call(way, &key, &arguments);
         outcome(DOING, &way.answer(DOING, sent).await?)
     }
 
@@ -337,7 +337,7 @@ impl SessionStore for RedisStore {
             decimal(removal(expires_at)),
         ];
         let way = self.plain();
-        let sent = self.scripts.touch.call(way, &key, &arguments);
+        let sent = || self.scripts.touch.call(way, &key, &arguments);
         outcome(DOING, &way.answer(DOING, sent).await?)
     }
 
@@ -349,10 +349,10 @@ impl SessionStore for RedisStore {
             Way::Plain(_) => {
                 let mut command = redis::cmd("DEL");
                 command.arg(&key);
-                way.answer(DOING, way.send(&key, command)).await?
+                way.answer(DOING, || way.send(&key, command)).await?
             }
             Way::Confirmed(_) => {
-                let sent = self.scripts.delete.call(way, &key, &[]);
+                let sent = || self.scripts.delete.call(way, &key, &[]);
                 way.answer(DOING, sent).await?
             }
         };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionLike, ConnectionManager};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{Cmd, Pipeline, RedisResult, Value};
@@ -36,10 +36,12 @@ impl RedisConnection {
     /// Sends a command to the server that has this key, and waits for its answer.
     pub(super) async fn send(&self, key: &[u8], command: Cmd) -> RedisResult<Value> {
         let answer = match self.0.clone() {
-            Client::Single(mut connection) => connection.send_packed_command(&command).await,
+            // Boxed by the client, as what follows is here: the futures of what the store does are boxed as well, and
+            // each function that one goes through would move this one along.
+            Client::Single(mut connection) => connection.req_packed_command(&command).await,
             Client::Cluster(mut connection) => {
                 let route = RoutingInfo::SingleNode(master_of(key));
-                connection.route_command(command, route).await
+                Box::pin(connection.route_command(command, route)).await
             }
         };
         answer?.extract_error()
@@ -59,11 +61,11 @@ impl RedisConnection {
         }
         let answers = match self.0.clone() {
             Client::Single(mut connection) => {
-                connection.send_packed_commands(&pipeline, 0, count).await
+                connection.req_packed_commands(&pipeline, 0, count).await
             }
             Client::Cluster(mut connection) => {
                 let route = master_of(key);
-                connection.route_pipeline(pipeline, 0, count, route).await
+                Box::pin(connection.route_pipeline(pipeline, 0, count, route)).await
             }
         };
         let answers: Vec<_> = answers?.into_iter().map(Value::extract_error).collect();

@@ -80,13 +80,15 @@ impl KeyPrefix {
     }
 }
 
-/// Digit by digit: with `format!`, each byte takes a call through the formatter, on every load of a session.
-fn push_hexadecimal(key: &mut Vec<u8>, bytes: &[u8]) {
+/// With `format!`, each byte takes a call through the formatter, on every load of a session; and pushed one by one, each
+/// digit takes a look whether there is room.
+fn push_hexadecimal<const N: usize>(key: &mut Vec<u8>, bytes: &[u8; N]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        key.push(DIGITS[usize::from(byte >> 4)]);
-        key.push(DIGITS[usize::from(byte & 0xf)]);
+    let mut digits = [[0; 2]; N];
+    for (pair, byte) in digits.iter_mut().zip(bytes) {
+        *pair = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
     }
+    key.extend(digits.as_flattened());
 }
 
 /// The SHA-256 of a user's id.

@@ -42,7 +42,7 @@ impl Way<'_> {
                 value: connection.send(key, command).await?,
                 unconfirmed: None,
             }),
-            Self::Confirmed(replicas) => replicas.send(key, command).await,
+            Self::Confirmed(replicas) => Box::pin(replicas.send(key, command)).await,
         }
     }
 
@@ -62,7 +62,7 @@ impl Way<'_> {
                 };
                 Ok(values.map(|value| value.map(plain)).collect())
             }
-            Self::Confirmed(replicas) => replicas.send_all(key, commands).await,
+            Self::Confirmed(replicas) => Box::pin(replicas.send_all(key, commands)).await,
         }
     }
 
@@ -74,18 +74,23 @@ impl Way<'_> {
         }
     }
 
-    /// The answer to what was sent this way.
-    pub(super) async fn answer<T>(
+    /// The answer to what is sent this way.
+    ///
+    /// It takes what begins to send, and not the future of that, for which it would have room twice.
+    pub(super) async fn answer<T, F>(
         self,
         doing: &str,
-        sent: impl Future<Output = RedisResult<T>> + Send,
-    ) -> Result<T, StoreError> {
+        send: impl FnOnce() -> F + Send,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>> + Send,
+    {
         let Self::Confirmed(replicas) = self else {
-            return sent.await.map_err(|error| failed(doing, error));
+            return send().await.map_err(|error| failed(doing, error));
         };
         // Not left to the layer's limit, of which the layer thinks that it says nothing of replicas.
         let limit = replicas.timeout.saturating_add(Replicas::QUEUE);
-        match tokio::time::timeout(limit, sent).await {
+        match Box::pin(tokio::time::timeout(limit, send())).await {
             Ok(Ok(answer)) => Ok(answer),
             // It may have been written, and lie on the master alone.
             Ok(Err(error)) if error.is_timeout() || error.is_connection_dropped() => {

@@ -131,7 +131,7 @@ impl StoredScript {
         match way.send(key, self.by_hash(key, arguments)).await {
             // It is not known there after a restart, a failover, or `SCRIPT FLUSH`. Nothing was run.
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
-                way.send(key, self.by_code(key, arguments)).await
+                Box::pin(way.send(key, self.by_code(key, arguments))).await
             }
             answer => answer,
         }

@@ -45,7 +45,7 @@ impl UserIndex for RedisStore {
         const DOING: &str = "list a login in Redis";
         let user = UserHash::of(user_id);
         let way = self.confirmed();
-        let sent = self.send_link(way, &user, handle, link);
+        let sent = || self.send_link(way, &user, handle, link);
         let [noted, linked, everyones_mark] = way.answer(DOING, sent).await?;
         let Value::Array(mut parts) = linked.value.clone() else {
             return Err(unexpected(DOING, &linked.value));
@@ -90,10 +90,10 @@ impl UserIndex for RedisStore {
         // The user first: an entry that outlives its user's note is not found.
         let scripts = &self.user_scripts;
         let note_key = self.prefix.note_of(&user);
-        let noting = scripts.put.call(way, &note_key, &note);
+        let noting = || scripts.put.call(way, &note_key, &note);
         way.answer(DOING, noting).await?.confirmed(DOING)?;
         let key = self.prefix.user(&user);
-        let extending = scripts.extend.call(way, &key, &entry);
+        let extending = || scripts.extend.call(way, &key, &entry);
         way.answer(DOING, extending).await?.confirmed(DOING)
     }
 
@@ -123,7 +123,7 @@ impl UserIndex for RedisStore {
         };
         let arguments = [MARK.to_vec(), decimal(forgotten_at(at)), decimal(0)];
         let way = self.confirmed();
-        let sent = self.user_scripts.put.call(way, &key, &arguments);
+        let sent = || self.user_scripts.put.call(way, &key, &arguments);
         way.answer(DOING, sent).await?.confirmed(DOING)
     }
 
@@ -219,7 +219,7 @@ impl RedisStore {
         );
         let way = self.plain();
         let key = self.prefix.user(user);
-        let sent = self.user_scripts.take_back.call(way, &key, &arguments);
+        let sent = || self.user_scripts.take_back.call(way, &key, &arguments);
         way.answer(DOING, sent).await.map(drop)
     }
 
@@ -232,7 +232,7 @@ impl RedisStore {
         let handles: Vec<_> = handles.iter().map(|one| one.as_bytes().to_vec()).collect();
         let way = self.plain();
         let key = self.prefix.user(user);
-        let sent = self.user_scripts.unlink.call(way, &key, &handles);
+        let sent = || self.user_scripts.unlink.call(way, &key, &handles);
         way.answer(DOING, sent).await.map(drop)
     }
 
@@ -259,7 +259,7 @@ impl RedisStore {
         which: &[Vec<u8>],
     ) -> Result<Value, StoreError> {
         let way = self.plain();
-        let sent = self.user_scripts.read.call(way, key, which);
+        let sent = || self.user_scripts.read.call(way, key, which);
         match way.answer(doing, sent).await?.value {
             list @ Value::Array(_) => Ok(list),
             value => Err(unexpected(doing, &value)),

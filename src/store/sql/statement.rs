@@ -150,7 +150,8 @@ where
     T: Send + 'static,
     S: for<'c> FnOnce(&'c mut DB::Connection) -> Running<'c, T> + Send + 'static,
 {
-    let mut lease = Lease(Some(pool.acquire().await?));
+    // Boxed, since what it takes to make a connection is 9 KB, which would be there until the statement is done.
+    let mut lease = Lease(Some(Box::pin(pool.acquire()).await?));
     ToItsEnd::new(async move {
         let result = match &mut lease.0 {
             Some(connection) => statement(connection.deref_mut()).await,
