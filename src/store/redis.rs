@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::Value;
 use time::OffsetDateTime;
 
+use self::connection::command;
 use self::failure::failed;
 use self::prefix::KeyPrefix;
 use self::replicas::{Answer, Replicas, Way};
@@ -263,13 +264,8 @@ impl SessionStore for RedisStore {
     async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
         const DOING: &str = "create a session in Redis";
         let key = self.prefix.key(handle);
-        let mut command = redis::cmd("SET");
-        command
-            .arg(&key)
-            .arg(record.encode())
-            .arg("NX")
-            .arg("PXAT")
-            .arg(removal(record.expires_at));
+        let (record_bytes, removal) = (record.encode(), decimal(removal(record.expires_at)));
+        let command = command("SET", [&*key, &record_bytes, b"NX", b"PXAT", &removal]);
         // A visitor whose session is lost gets another.
         let way = match record.user_id {
             Some(_) => self.confirmed(),
@@ -288,8 +284,7 @@ impl SessionStore for RedisStore {
         let key = self.prefix.key(handle);
         // A GET that counts as a write. So no replica answers it, nor a master that takes no writes: it may
         // be one whose place another has taken, and which does not know that a session has ended.
-        let mut command = redis::cmd("GETEX");
-        command.arg(&key);
+        let command = command("GETEX", [&*key]);
         let answer = self.connection.send(&key, command).await;
         match answer.map_err(|error| failed(DOING, error))? {
             Value::BulkString(bytes) => Ok(Some(Record::decode(&bytes)?)),
@@ -347,8 +342,7 @@ impl SessionStore for RedisStore {
         let way = self.confirmed();
         let answer = match way {
             Way::Plain(_) => {
-                let mut command = redis::cmd("DEL");
-                command.arg(&key);
+                let command = command("DEL", [&*key]);
                 way.answer(DOING, || way.send(&key, command)).await?
             }
             Way::Confirmed(_) => {

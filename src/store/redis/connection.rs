@@ -84,6 +84,25 @@ impl RedisConnection {
     }
 }
 
+/// A command with these arguments. It has the room for them from the beginning, and does not move them as it grows.
+pub(super) fn command<'a>(
+    name: &str,
+    arguments: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
+) -> Cmd {
+    let arguments = arguments.into_iter();
+    let (mut count, mut bytes) = (1, name.len());
+    for argument in arguments.clone() {
+        count += 1;
+        bytes += argument.len();
+    }
+    let mut command = Cmd::with_capacity(count, bytes);
+    command.arg(name);
+    for argument in arguments {
+        command.arg(argument);
+    }
+    command
+}
+
 /// Never a replica, whatever the client is set to for other commands: it may not know yet that a session
 /// has ended.
 fn master_of(key: &[u8]) -> SingleNodeRoutingInfo {

@@ -10,6 +10,7 @@
 
 use redis::{Cmd, RedisResult, Script, ServerErrorKind};
 
+use super::connection::command;
 use super::replicas::{Answer, Way};
 
 /// The record is live and was changed as asked.
@@ -139,7 +140,7 @@ impl StoredScript {
 
     /// The command that calls the script by its hash.
     pub(super) fn by_hash(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
-        command("EVALSHA", self.hash.as_bytes(), key, arguments)
+        call("EVALSHA", self.hash.as_bytes(), key, arguments)
     }
 
     /// The command that sends the script itself, from which on the server knows its hash.
@@ -147,15 +148,11 @@ impl StoredScript {
     /// Not `SCRIPT LOAD`, which would go to every master of a cluster, and fail where one is down; nor
     /// `redis::Script`, which uses that.
     pub(super) fn by_code(&self, key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
-        command("EVAL", self.code.as_bytes(), key, arguments)
+        call("EVAL", self.code.as_bytes(), key, arguments)
     }
 }
 
-fn command(name: &str, script: &[u8], key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
-    let mut command = redis::cmd(name);
-    command.arg(script).arg(1).arg(key);
-    for argument in arguments {
-        command.arg(argument);
-    }
-    command
+fn call(name: &str, script: &[u8], key: &[u8], arguments: &[Vec<u8>]) -> Cmd {
+    let front = [script, b"1", key].into_iter();
+    command(name, front.chain(arguments.iter().map(Vec::as_slice)))
 }
