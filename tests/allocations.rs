@@ -122,3 +122,12 @@ fn a_read_takes_few_allocations() {
 fn a_write_takes_few_allocations() {
     assert_at_most(14, Counted::with_live_session(), "/write");
 }
+
+/// It is in the future of every handler that takes a session, and axum allocates that for each request: from about a
+/// kilobyte on, allocators take several times as long.
+#[test]
+fn loading_a_session_takes_little_room() {
+    let request = Request::new(());
+    let size = size_of_val(&Session::load(request.extensions()));
+    assert!(size <= 384, "{size} bytes");
+}

@@ -423,3 +423,44 @@ fn unexpected(doing: &'static str, answer: &Value) -> StoreError {
         format!("the server answered with {kind}: is it Redis?"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::from_unix_millis;
+
+    /// Each is allocated anew, which takes several times as long from about a kilobyte on.
+    #[tokio::test]
+    async fn the_futures_of_operations_are_small() {
+        let client = redis::Client::open("redis://127.0.0.1/").unwrap();
+        let lazy = client.get_connection_manager_lazy(Default::default());
+        let store = RedisStore::new(lazy.unwrap());
+        let (handle, version, now) = (
+            Handle::from_bytes([1; 16]),
+            Version::from_u64(1),
+            from_unix_millis(0),
+        );
+        let record = Record {
+            version,
+            created_at: now,
+            expires_at: now,
+            user_id: None,
+            payload: Arc::default(),
+        };
+        for (name, size) in [
+            ("create", size_of_val(&*store.create(&handle, &record))),
+            ("load", size_of_val(&*store.load(&handle))),
+            (
+                "update",
+                size_of_val(&*store.update(&handle, &record, version, now)),
+            ),
+            (
+                "touch",
+                size_of_val(&*store.touch(&handle, now, version, now)),
+            ),
+            ("delete", size_of_val(&*store.delete(&handle))),
+        ] {
+            assert!(size <= 1_000, "{name}: {size} bytes");
+        }
+    }
+}
