@@ -24,8 +24,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::{Reader, RecordDecodeError, as_text};
 use crate::carrier::Carrier;
 use crate::csrf::CsrfKey;
@@ -83,9 +81,6 @@ pub(crate) enum Retirement {
     Superseded { at: i64 },
 }
 
-/// A payload in the making: on the stack, if it is as short as most are.
-pub(crate) type Bytes = SmallVec<[u8; 512]>;
-
 impl Header {
     /// Until when the cookie is kept: `None` if it ends with the browser.
     pub(crate) fn persistent_until(&self) -> Option<i64> {
@@ -102,9 +97,9 @@ impl Header {
     }
 
     /// The bytes of this header, with room for `capacity` bytes of entries.
-    pub(crate) fn encode(&self, capacity: usize) -> Bytes {
+    pub(crate) fn encode(&self, capacity: usize) -> Vec<u8> {
         let format = self.format();
-        let mut bytes = Bytes::with_capacity(self.encoded_size(format) + capacity);
+        let mut bytes = Vec::with_capacity(self.encoded_size(format) + capacity);
         bytes.push(format);
         bytes.extend_from_slice(self.secret.as_bytes());
         bytes.push(self.retired.len() as u8);
@@ -239,7 +234,7 @@ pub(crate) fn entry_size(key: &str, value: &[u8]) -> usize {
 }
 
 /// Appends an entry.
-pub(crate) fn encode_entry(bytes: &mut Bytes, key: &str, value: &[u8]) {
+pub(crate) fn encode_entry(bytes: &mut Vec<u8>, key: &str, value: &[u8]) {
     // The size of a session is limited to far less than 4 GiB before anything is encoded.
     bytes.extend_from_slice(&(key.len() as u32).to_be_bytes());
     bytes.extend_from_slice(key.as_bytes());
@@ -418,7 +413,7 @@ mod tests {
 
     #[test]
     fn entries_come_back_in_order() {
-        let mut bytes = Bytes::new();
+        let mut bytes = Vec::new();
         let entries: [(&str, &[u8]); 3] = [("a", b"1"), ("", b""), ("schlüssel", b"\"x\"")];
         for (key, value) in entries {
             encode_entry(&mut bytes, key, value);
@@ -434,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_broken_entry_ends_the_entries() {
-        let mut bytes = Bytes::new();
+        let mut bytes = Vec::new();
         encode_entry(&mut bytes, "a", b"1");
         bytes.extend([0, 0, 0, 9, b'x']);
         let mut entries = Entries::new(&bytes);

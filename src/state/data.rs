@@ -4,14 +4,17 @@
 //! value of the whole session: on another version of the record they are applied again
 //! ([`Data::rebase`]). A closure of `update` is kept, too, and runs on the newest value then.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
 use crate::record::RecordDecodeError;
-use crate::record::payload::{Bytes, Entries, encode_entry, entry_size};
+use crate::record::payload::{Entries, encode_entry, entry_size};
+
+mod staged;
+
+use self::staged::{Change, From, Staged};
 
 /// A closure of `update`, from the JSON of the present value to that of the next.
 pub(crate) type Replay = Arc<dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> + Send + Sync>;
@@ -81,111 +84,12 @@ impl Deref for Value {
     }
 }
 
-/// What is staged for one key.
-#[derive(Clone)]
-struct Change {
-    from: From,
-    /// The closures of `update` since then.
-    replays: Vec<Replay>,
-    /// What they come to; `None` if the key is removed.
-    value: Option<Arc<[u8]>>,
-}
-
-/// What the closures of a change begin with.
-#[derive(Clone)]
-enum From {
-    Loaded,
-    /// Nothing, whatever the store holds: this request has cleared the session.
-    Cleared,
-    /// Nothing, either: this request has removed the key.
-    Removed,
-    /// What this request has set, whatever the store holds: the change's own value, while no closure has made
-    /// another of it.
-    Set(Option<Arc<[u8]>>),
-}
-
-impl Change {
-    fn set(value: Arc<[u8]>) -> Self {
-        Self {
-            from: From::Set(None),
-            replays: Vec::new(),
-            value: Some(value),
-        }
-    }
-
-    fn removed() -> Self {
-        Self {
-            from: From::Removed,
-            replays: Vec::new(),
-            value: None,
-        }
-    }
-
-    fn value(&self) -> Option<&Arc<[u8]>> {
-        self.value.as_ref()
-    }
-
-    /// What this request has set, before the closures.
-    fn set_value(&self) -> Option<&Arc<[u8]>> {
-        match &self.from {
-            From::Set(value) => value.as_ref().or(self.value()),
-            _ => None,
-        }
-    }
-
-    fn push(&mut self, replay: Replay, value: Arc<[u8]>) {
-        let before = self.value.replace(value);
-        if let From::Set(first @ None) = &mut self.from {
-            *first = before;
-        }
-        self.replays.push(replay);
-    }
-
-    /// Whether this is `earlier` with more closures, or none.
-    fn goes_on_from(&self, earlier: &Self) -> bool {
-        let same_start = match (&self.from, &earlier.from) {
-            (From::Loaded, From::Loaded)
-            | (From::Cleared, From::Cleared)
-            | (From::Removed, From::Removed) => true,
-            _ => match (self.set_value(), earlier.set_value()) {
-                (Some(now), Some(then)) => Arc::ptr_eq(now, then),
-                _ => false,
-            },
-        };
-        let mut both = self.replays.iter().zip(&earlier.replays);
-        same_start
-            && self.replays.len() >= earlier.replays.len()
-            && both.all(|(now, then)| Arc::ptr_eq(now, then))
-    }
-}
-
 /// Changes that are not in the store yet.
 #[derive(Clone, Default)]
 pub(crate) struct Changes {
     /// How often everything was cleared; the entries are those staged after the last time.
     clears: u32,
     entries: Staged,
-}
-
-/// The change of each key. Clones share them until one is changed: a commit takes a clone to the store.
-#[derive(Clone, Default)]
-struct Staged(Option<Arc<ByKey>>);
-
-type ByKey = BTreeMap<Arc<str>, Change>;
-
-impl Deref for Staged {
-    type Target = ByKey;
-
-    fn deref(&self) -> &ByKey {
-        static NOTHING: ByKey = ByKey::new();
-        self.0.as_deref().unwrap_or(&NOTHING)
-    }
-}
-
-impl DerefMut for Staged {
-    fn deref_mut(&mut self) -> &mut ByKey {
-        Arc::make_mut(self.0.get_or_insert_default())
-    }
 }
 
 /// What a handler sees: the loaded entries under the staged changes.
@@ -333,7 +237,7 @@ impl Data {
             data.changes.clears = self.changes.clears;
             data.size = 0;
         }
-        for (key, change) in &*self.changes.entries {
+        for (key, change) in self.changes.entries.iter() {
             match (&change.from, &change.value) {
                 (From::Loaded, _) => {
                     for replay in &change.replays {
@@ -400,7 +304,7 @@ impl Data {
     }
 
     /// Appends the entries to the bytes of a payload.
-    pub(crate) fn encode(&self, payload: &mut Bytes) {
+    pub(crate) fn encode(&self, payload: &mut Vec<u8>) {
         for (key, value) in self.entries() {
             encode_entry(payload, key, value);
         }
@@ -471,7 +375,7 @@ mod tests {
     use super::*;
 
     fn loaded(entries: &[(&str, &str)]) -> Loaded {
-        let mut payload = Bytes::new();
+        let mut payload = Vec::new();
         for (key, value) in entries {
             encode_entry(&mut payload, key, value.as_bytes());
         }
@@ -498,7 +402,7 @@ mod tests {
     }
 
     fn contents(data: &Data) -> Vec<(String, String)> {
-        let mut payload = Bytes::new();
+        let mut payload = Vec::new();
         data.encode(&mut payload);
         assert_eq!(payload.len(), data.size, "the size is counted right");
         let mut entries: Vec<_> = Entries::new(&payload)
@@ -678,7 +582,7 @@ mod tests {
             let mut ours = data(&[("n", "x")]);
             begin(&mut ours);
             let saved = ours.changes().clone();
-            let mut payload = Bytes::new();
+            let mut payload = Vec::new();
             ours.encode(&mut payload);
             let in_store = Loaded::new(payload[..].into(), 0).unwrap();
             append(&mut ours, "n", "+");

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::SessionId;
 use crate::login::Login;
 use crate::record::payload::{
-    Bytes, Entries, Header, MAX_RETIRED, RetiredSecret, Retirement, encode_entry,
+    Entries, Header, MAX_RETIRED, RetiredSecret, Retirement, encode_entry,
 };
 use crate::record::{Record, Version};
 use crate::settings::Rules;
@@ -371,7 +371,7 @@ fn check(before: &State, write: &Write) {
     let record = &live.record;
     let (header, start) = Header::decode(&record.payload).unwrap();
     assert_eq!(facts(&header), facts(&live.header), "the payload says it");
-    let mut entries = Bytes::new();
+    let mut entries = Vec::new();
     before.data.encode(&mut entries);
     assert_eq!(record.payload[start..], entries[..], "the payload holds it");
     assert!(live.expires_at() <= header.timeouts.deadline(header.started_at));
