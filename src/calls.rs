@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::Sleep;
 
 use crate::clock::from_unix_millis;
@@ -143,6 +144,7 @@ type StoreCall<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Sen
 /// A call of the store, which ends in the time that the layer allows, and tells of its failure once it is over.
 ///
 /// No `async` block, which would take several times the room, in the future of every handler.
+#[must_use = "the store is not called unless this is awaited"]
 pub(crate) struct Call<'a, T> {
     settings: &'a Settings,
     operation: &'static str,
@@ -150,8 +152,9 @@ pub(crate) struct Call<'a, T> {
     /// Until it is over.
     call: Option<StoreCall<'a, T>>,
     timer: Timer,
-    /// Made once the call has to be waited for: a store in memory is ready at once.
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// Made once the call has to be waited for: a store in memory is ready at once. It takes nothing of the task's
+    /// budget, or else a store that leaves none of that could not be given up.
+    deadline: Option<Pin<Box<Unconstrained<Sleep>>>>,
 }
 
 impl<T> Future for Call<'_, T> {
@@ -177,7 +180,7 @@ impl<T> Call<'_, T> {
     /// Ready when the call has taken too long. It is given up then.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<StoreError> {
         let limit = self.settings.store_timeout;
-        let sleep = || Box::pin(tokio::time::sleep(limit));
+        let sleep = || Box::pin(unconstrained(tokio::time::sleep(limit)));
         let deadline = self.deadline.get_or_insert_with(sleep);
         deadline.as_mut().poll(context).map(|()| {
             StoreError::timed_out(format!(

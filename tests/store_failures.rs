@@ -695,6 +695,35 @@ async fn contention_ends_after_two_seconds_and_a_silent_store_after_five() {
     assert_eq!(start.elapsed().as_secs(), 5);
 }
 
+/// Such as one whose server always has more to say. Timers of the task have to share the budget with it.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_leaves_its_task_no_budget_is_given_up_in_time() {
+    let setup = in_memory();
+    let client = setup.client_of(cloakroom::SessionLayer::new(setup.store.clone()));
+    let client = client.await;
+    write(&client, "/set/a/1").await;
+    let busy = |_, _| -> BoxFuture<()> {
+        Box::pin(async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        })
+    };
+    let busy = Hooked::new(setup.store.clone(), busy, nothing);
+    let waiting = setup.client_of(cloakroom::SessionLayer::new(busy)).await;
+    waiting.set_cookie(COOKIE, &client.cookie(COOKIE).unwrap());
+    let request = tokio::spawn(async move { waiting.get("/show").await });
+    tokio::task::yield_now().await;
+    assert!(!request.is_finished());
+
+    tokio::time::advance(Duration::from_secs(5)).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(request.is_finished());
+    assert_failed(&request.await.unwrap(), ErrorKind::Store);
+}
+
 async fn a_store_that_panics_is_an_error_and_no_hang(setup: Setup) {
     // One that panics in the middle of a request, where the handler would go on.
     let stubborn = async |session: Session| -> Result<String> {
