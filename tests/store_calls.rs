@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{Response, Result};
 use axum::routing::{get, post};
 use cloakroom::store::Handle;
-use cloakroom::testing::{Calls, Operation, TestResponse};
+use cloakroom::testing::{Calls, Operation, SpyStore, TestResponse};
 use cloakroom::{ErrorKind, Session, SessionStore};
 
 // Each test file uses its part of it.
@@ -29,6 +29,7 @@ on_every_store! {
     a_visitor_who_writes_nothing_gets_no_cookie_and_no_record,
     each_thing_that_a_handler_does_costs_what_is_said,
     what_changes_nothing_writes_nothing_and_sets_no_cookie,
+    what_another_request_has_changed_to_the_same_is_not_written_again,
     everybody_in_a_request_shares_one_session_that_is_loaded_once,
     an_optional_session_is_there_only_if_it_is_live,
     a_call_that_waits_is_polled_again_only_when_it_is_woken,
@@ -244,6 +245,29 @@ async fn what_changes_nothing_writes_nothing_and_sets_no_cookie(setup: Setup) {
     }
     assert_eq!(spy.calls(), Calls { load: 3, ..NONE });
     assert_eq!(client.get("/show").await.text(), "nobody: a=1");
+}
+
+async fn what_another_request_has_changed_to_the_same_is_not_written_again(setup: Setup) {
+    let store = setup.pausing();
+    let spy = SpyStore::new(store.clone());
+    let client = setup.client(spy.clone()).await;
+    client.post("/set/a/1").await;
+    spy.reset();
+    let pause = store.pause_before(Operation::Update);
+    let window = client.new_window();
+    let slow = tokio::spawn(async move { window.post("/set/a/2").await });
+    pause.reached().await;
+    client.post("/set/a/2").await.assert_status(StatusCode::OK);
+    pause.release();
+    slow.await.unwrap().assert_status(StatusCode::OK);
+    // The slow one's update found another version, and its second load what it was about to write.
+    let expected = Calls {
+        load: 3,
+        update: 2,
+        ..NONE
+    };
+    assert_eq!(spy.calls(), expected);
+    assert_eq!(client.get("/show").await.text(), "nobody: a=2");
 }
 
 async fn everybody_in_a_request_shares_one_session_that_is_loaded_once(setup: Setup) {
