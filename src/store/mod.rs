@@ -141,8 +141,8 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError>;
 
     /// Deletes up to `limit` records that expired at least [`SWEEP_GRACE`] before `now`, and returns how
-    /// many it deleted: fewer than `limit` if none are left for now, and always 0 where the engine
-    /// expires records by itself.
+    /// many it deleted: fewer than `limit` if that is all for now, since none are left or it has looked
+    /// through enough others for them, and always 0 where the engine expires records by itself.
     ///
     /// # Errors
     ///

@@ -43,7 +43,7 @@ mod statements;
 ///   the sessions of a user.
 /// - The ending of everyone marks that in a transaction of 4.
 /// - A sweep looks at 250 to 10,000 sessions that are due, by its limit, and at as many more while it has not found as
-///   many expired ones as it may delete.
+///   many expired ones as it may delete, until it has put off 50,000 that live on; then the next sweep goes on.
 ///
 /// An operation that is dropped while a statement or a transaction runs goes on with that in a task for up to 5
 /// seconds, so that its connection can be used again. Statements are prepared once for each connection, which
@@ -273,7 +273,7 @@ impl PostgresStore {
         };
         Ok(Swept {
             deleted: count(0)?,
-            moved: count(1)?,
+            put_off: count(1)?,
             due: count(2)?,
         })
     }
@@ -308,10 +308,15 @@ impl PostgresStore {
 const SMALLEST_PAGE: usize = 250;
 const LARGEST_PAGE: usize = 10_000;
 
+/// How many sessions that live on are put off in one call, some more of its last page included, however few expired
+/// ones it has found by then: each takes a write. The next sweep goes on from there. None is put off twice before it
+/// is due again, so that those which expired behind them have their turn however many sessions there are.
+const MOST_PUT_OFF: usize = 50_000;
+
 /// How many sessions a sweep deleted, how many it put off, and how many were due.
 struct Swept {
     deleted: usize,
-    moved: usize,
+    put_off: usize,
     due: usize,
 }
 
@@ -396,13 +401,14 @@ impl SessionStore for PostgresStore {
 
     async fn delete_expired(&self, now: OffsetDateTime, limit: usize) -> Result<usize, StoreError> {
         let page = limit.clamp(SMALLEST_PAGE, LARGEST_PAGE);
-        let mut deleted = 0;
-        while deleted < limit {
+        let (mut deleted, mut put_off) = (0, 0);
+        while deleted < limit && put_off < MOST_PUT_OFF {
             let swept = self.sweep(now, page, limit - deleted).await?;
             deleted += swept.deleted;
+            put_off += swept.put_off;
             // Fewer than asked for were due, so none is left. Where neither was deleted nor put off what is
             // due, others are just at it, and the next sweep looks again.
-            if swept.due < page || swept.deleted + swept.moved == 0 {
+            if swept.due < page || swept.deleted + swept.put_off == 0 {
                 break;
             }
         }

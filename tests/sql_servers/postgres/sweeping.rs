@@ -1,6 +1,8 @@
 //! Sweeps go by a time of their own, which is the expiry or before it: so what changes while a session lives is in no
 //! index, and a change writes the row alone.
 
+use std::ops::RangeInclusive;
+
 use super::*;
 
 const BEFORE: i64 = NOW - 3 * HOUR;
@@ -159,28 +161,51 @@ async fn a_sweep_leaves_what_expires_earlier_since_it_looked_to_the_next_one() {
     assert_eq!(store.delete_expired(now(), 10).await.unwrap(), 1);
 }
 
+/// Sessions of these numbers, which expire then, and are to be looked at one after another from then on.
+async fn insert(
+    place: &PostgresPlace,
+    store: &PostgresStore,
+    numbers: RangeInclusive<i64>,
+    expires_at: i64,
+    sweep_at: i64,
+) {
+    let (first, last) = numbers.into_inner();
+    let sql = format!(
+        "INSERT INTO {} SELECT decode(md5(n::text), 'hex'), 1, 0, {expires_at}, NULL, '\\x00', {sweep_at} + n
+        FROM generate_series({first}, {last}) AS n",
+        place.table()
+    );
+    run(store.pool(), &sql).await;
+}
+
 /// A page is 250 sessions.
 #[tokio::test]
 async fn a_sweep_goes_on_behind_pages_of_sessions_that_live_on() {
     let place = place!();
     let store = place.migrated(1).await;
-    let insert = |from: i64, to: i64, expires_at: i64, sweep_at: i64| {
-        format!(
-            "INSERT INTO {} SELECT decode(md5(n::text), 'hex'), 1, 0, {expires_at}, NULL, '\\x00', {sweep_at} + n
-            FROM generate_series({from}, {to}) AS n",
-            place.table()
-        )
-    };
-    run(store.pool(), &insert(1, 600, NOW + HOUR, BEFORE)).await;
-    run(
-        store.pool(),
-        &insert(601, 620, NOW - 2 * HOUR, NOW - 2 * HOUR),
-    )
-    .await;
+    let expired = NOW - 2 * HOUR;
+    insert(&place, &store, 1..=600, NOW + HOUR, BEFORE).await;
+    insert(&place, &store, 601..=620, expired, expired).await;
 
     assert_eq!(store.delete_expired(now(), 15).await.unwrap(), 15);
     assert_eq!(store.delete_expired(now(), 15).await.unwrap(), 5);
     assert_eq!(count(&place, &store).await, 600);
     let due = format!("sweep_at <= {NOW}");
+    assert_eq!(count_where(&place, &store, &due).await, 0);
+}
+
+/// Or one call would take as long as there are sessions that live on.
+#[tokio::test]
+async fn a_sweep_puts_off_50_000_sessions_that_live_on_and_leaves_the_others_to_the_next_one() {
+    let place = place!();
+    let store = place.migrated(1).await;
+    let expired = NOW - 2 * HOUR;
+    insert(&place, &store, 1..=60_000, NOW + HOUR, BEFORE).await;
+    insert(&place, &store, 60_001..=60_003, expired, expired).await;
+    let due = format!("sweep_at <= {NOW}");
+
+    assert_eq!(store.delete_expired(now(), 10_000).await.unwrap(), 0);
+    assert_eq!(count_where(&place, &store, &due).await, 10_003);
+    assert_eq!(store.delete_expired(now(), 10_000).await.unwrap(), 3);
     assert_eq!(count_where(&place, &store, &due).await, 0);
 }
