@@ -135,6 +135,7 @@ fn vary(headers: &mut HeaderMap, carriers: &Carriers) {
 
 /// Adds a name to `Vary`, unless it says so already.
 fn vary_by(headers: &mut HeaderMap, added: HeaderValue) {
+    // Nearly always.
     if !headers.contains_key(VARY) {
         headers.insert(VARY, added);
         return;

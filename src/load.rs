@@ -50,7 +50,7 @@ async fn resolve(slot: &Slot) -> Result<Opening, Error> {
     let mut opening = match first {
         Some(id) => {
             let record = slot.settings.load(&id.handle).await;
-            // Made after that, since what is there while somebody waits has room in the future of every handler.
+            // Made after that: what is there while the store is waited for takes room in the future of every handler.
             let mut opening = Opening::new(&presented, now);
             opening.open(slot, id, record)?;
             opening
@@ -58,8 +58,8 @@ async fn resolve(slot: &Slot) -> Result<Opening, Error> {
         None => Opening::new(&presented, now),
     };
     if second.is_some() || !opening.copied.is_empty() {
-        // Rare, and boxed: it would have room there, too.
-        Box::pin(opening.open_second(slot, second.as_ref())).await?;
+        // Rare. Without the box it would take room in the future of every handler, too.
+        Box::pin(opening.settle_rare_cases(slot, second.as_ref())).await?;
     }
     Ok(opening)
 }
@@ -67,8 +67,8 @@ async fn resolve(slot: &Slot) -> Result<Opening, Error> {
 /// What a request brought in place of its id.
 struct Presented {
     carrier: Carrier,
-    /// Whether there was anything, whatever it was worth.
-    is_some: bool,
+    /// Whatever it was worth.
+    brought_anything: bool,
     /// What may be an id of it: none, one, or two.
     ids: [Option<SessionId>; 2],
 }
@@ -91,7 +91,7 @@ impl Presented {
         });
         Self {
             carrier: brought.carrier(),
-            is_some: brought.is_some(),
+            brought_anything: brought.is_some(),
             ids: [ids.next(), ids.next()],
         }
     }
@@ -116,7 +116,7 @@ impl Opening {
         Self {
             now,
             carrier: presented.carrier,
-            brought_id: presented.is_some,
+            brought_id: presented.brought_anything,
             standing: Standing::Absent,
             loaded: Loaded::nothing(),
             live: 0,
@@ -166,7 +166,11 @@ impl Opening {
     /// # Errors
     ///
     /// When the store fails.
-    async fn open_second(&mut self, slot: &Slot, id: Option<&SessionId>) -> Result<(), Error> {
+    async fn settle_rare_cases(
+        &mut self,
+        slot: &Slot,
+        id: Option<&SessionId>,
+    ) -> Result<(), Error> {
         if let Some(id) = id {
             let record = slot.settings.load(&id.handle).await;
             self.open(slot, id, record)?;

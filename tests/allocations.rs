@@ -115,7 +115,7 @@ fn a_request_that_does_not_use_its_session_takes_few_allocations() {
 
 #[test]
 fn a_read_takes_few_allocations() {
-    assert_at_most(8, Counted::with_live_session(), "/read");
+    assert_at_most(6, Counted::with_live_session(), "/read");
 }
 
 #[test]
@@ -123,8 +123,18 @@ fn a_write_takes_few_allocations() {
     assert_at_most(14, Counted::with_live_session(), "/write");
 }
 
-/// It is in the future of every handler that takes a session, and axum allocates that for each request: from about a
-/// kilobyte on, allocators take several times as long.
+#[test]
+fn a_new_session_takes_few_allocations() {
+    let mut app = Counted::new(with_sessions());
+    // Until each part of the store has the room for some more.
+    for _ in 0..1_000 {
+        app.visit("/write");
+    }
+    assert_at_most(14, app, "/write");
+}
+
+/// It is in the future of every handler that takes a session, and axum allocates that for each request. Up to 1,032
+/// bytes glibc's allocator has at hand without a lock (`tcache` in its `malloc.c`).
 #[test]
 fn loading_a_session_takes_little_room() {
     let request = Request::new(());

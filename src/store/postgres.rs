@@ -428,3 +428,43 @@ impl fmt::Debug for PostgresStore {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::from_unix_millis;
+
+    /// Each is allocated anew. What it takes to make a connection is no part of it: that would be kilobytes.
+    #[tokio::test]
+    async fn the_futures_of_operations_on_a_session_are_small() {
+        let pool = PgPool::connect_lazy("postgres://localhost").unwrap();
+        let store = PostgresStore::new(pool);
+        let (handle, version, now) = (
+            Handle::from_bytes([1; 16]),
+            Version::from_u64(1),
+            from_unix_millis(0),
+        );
+        let record = Record {
+            version,
+            created_at: now,
+            expires_at: now,
+            user_id: None,
+            payload: Arc::default(),
+        };
+        for (name, size) in [
+            ("create", size_of_val(&*store.create(&handle, &record))),
+            ("load", size_of_val(&*store.load(&handle))),
+            (
+                "update",
+                size_of_val(&*store.update(&handle, &record, version, now)),
+            ),
+            (
+                "touch",
+                size_of_val(&*store.touch(&handle, now, version, now)),
+            ),
+            ("delete", size_of_val(&*store.delete(&handle))),
+        ] {
+            assert!(size <= 1_032, "{name}: {size} bytes");
+        }
+    }
+}

@@ -429,9 +429,10 @@ mod tests {
     use super::*;
     use crate::clock::from_unix_millis;
 
-    /// Each is allocated anew, which takes several times as long from about a kilobyte on.
+    /// Each is allocated anew. Up to 1,032 bytes glibc's allocator has at hand without a lock (`tcache` in its
+    /// `malloc.c`).
     #[tokio::test]
-    async fn the_futures_of_operations_are_small() {
+    async fn the_futures_of_operations_on_a_session_are_small() {
         let client = redis::Client::open("redis://127.0.0.1/").unwrap();
         let lazy = client.get_connection_manager_lazy(Default::default());
         let store = RedisStore::new(lazy.unwrap());
@@ -460,7 +461,7 @@ mod tests {
             ),
             ("delete", size_of_val(&*store.delete(&handle))),
         ] {
-            assert!(size <= 1_000, "{name}: {size} bytes");
+            assert!(size <= 1_032, "{name}: {size} bytes");
         }
     }
 }

@@ -100,14 +100,15 @@ pub(crate) fn assert_ends_with(command: &mut Command, sentence: &str) {
     );
 }
 
-/// A port of localhost on which nobody listens. It is given once only: of two tests that began with the same port, one
-/// would talk to the other's server, until that ends.
+/// A port of localhost on which nobody listens. In this process it is given once only: of two tests that began with the
+/// same port, one would talk to the other's server, until that ends.
 pub(crate) fn free_port() -> u16 {
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     // Below those that systems give to clients: one that asks whether a server listens could be given that very port,
-    // and would then be connected to itself.
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 12_000;
+    // and would then be connected to itself. And below 20,000, from where the servers of stores have theirs.
+    const FIRST: u16 = 10_240;
+    // A power of two, so that no port comes again early where the counter overflows.
+    const COUNT: u16 = 8_192;
     let next = NEXT.get_or_init(|| AtomicU16::new(rand::random()));
     for _ in 0..COUNT {
         let port = FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT;

@@ -36,8 +36,8 @@ impl RedisConnection {
     /// Sends a command to the server that has this key, and waits for its answer.
     pub(super) async fn send(&self, key: &[u8], command: Cmd) -> RedisResult<Value> {
         let answer = match self.0.clone() {
-            // Boxed by the client, as what follows is here: the futures of what the store does are boxed as well, and
-            // each function that one goes through would move this one along.
+            // The client gives a box here. Below it does not, so that the store does it: what a cluster's command takes
+            // would be part of the future of every operation, and be copied with it.
             Client::Single(mut connection) => connection.req_packed_command(&command).await,
             Client::Cluster(mut connection) => {
                 let route = RoutingInfo::SingleNode(master_of(key));

@@ -76,7 +76,8 @@ impl Way<'_> {
 
     /// The answer to what is sent this way.
     ///
-    /// It takes what begins to send, and not the future of that, for which it would have room twice.
+    /// It takes a function that begins to send, and no future: an argument that is awaited takes its room twice in the
+    /// future of an `async fn`, once as the argument.
     pub(super) async fn answer<T, F>(
         self,
         doing: &str,
