@@ -9,7 +9,7 @@ use crate::apps::{App, Library};
 use crate::measure::{allocations, live_bytes, over_nothing, time};
 use crate::options::Options;
 use crate::report::Report;
-use crate::scenarios::{Scenario, sizes};
+use crate::scenarios::{Scenario, Size, sizes};
 
 mod apps;
 mod by_hand;
@@ -52,18 +52,47 @@ fn compare(runtime: &Runtime, options: &Options, mut report: report::Scenarios) 
     Ok(())
 }
 
+/// What one scenario took at one size, so far.
+struct Cell {
+    scenario: Scenario,
+    size: Size,
+    apps: Vec<App>,
+    times: Vec<Vec<f64>>,
+}
+
+/// Each cell is measured in as many parts, with all others in between, so that what disturbs the machine for a second
+/// makes no cell.
+const PARTS: usize = 10;
+
 fn compare_sizes(
     runtime: &Runtime,
     options: &Options,
     mut report: report::SizesTable,
 ) -> Result<()> {
+    let mut cells = Vec::new();
     for size in sizes(options.quick) {
         for scenario in [Scenario::Read, Scenario::Write] {
-            let mut apps = apps(runtime, options, |app| app.fill(runtime, scenario, size))?;
-            let times = time(runtime, &mut apps, options.rounds / 10 + 1);
-            for (app, time) in apps.iter().zip(over_nothing(&times)).skip(1) {
-                report.row(scenario, size, app.library, &time)?;
+            let apps = apps(runtime, options, |app| app.fill(runtime, scenario, size))?;
+            cells.push(Cell {
+                scenario,
+                size,
+                times: vec![Vec::new(); apps.len()],
+                apps,
+            });
+        }
+    }
+    for _ in 0..PARTS {
+        for cell in &mut cells {
+            let part = time(runtime, &mut cell.apps, options.rounds / 10 / PARTS + 1);
+            for (times, part) in cell.times.iter_mut().zip(part) {
+                times.extend(part);
             }
+        }
+    }
+    for cell in &cells {
+        let apps = cell.apps.iter().zip(over_nothing(&cell.times));
+        for (app, time) in apps.skip(1) {
+            report.row(cell.scenario, cell.size, app.library, &time)?;
         }
     }
     Ok(())
