@@ -63,17 +63,20 @@ impl Record {
         let user_id = self.user_id.as_deref().unwrap_or_default();
         let mut bytes = Vec::with_capacity(Self::HEADER + user_id.len() + self.payload.len());
         bytes.push(Self::FORMAT);
-        bytes.extend(self.version.0.to_be_bytes());
-        bytes.extend(to_unix_millis(self.created_at).to_be_bytes());
-        bytes.extend(to_unix_millis(self.expires_at).to_be_bytes());
+        let numbers = [
+            self.version.0,
+            to_unix_millis(self.created_at) as u64,
+            to_unix_millis(self.expires_at) as u64,
+        ];
+        bytes.extend_from_slice(numbers.map(u64::to_be_bytes).as_flattened());
         // User ids are at most 255 bytes: a login refuses longer ones.
         let user_id_length = self
             .user_id
             .as_ref()
             .map_or(Self::NO_USER, |_| user_id.len() as u16);
-        bytes.extend(user_id_length.to_be_bytes());
-        bytes.extend(user_id.as_bytes());
-        bytes.extend(&*self.payload);
+        bytes.extend_from_slice(&user_id_length.to_be_bytes());
+        bytes.extend_from_slice(user_id.as_bytes());
+        bytes.extend_from_slice(&self.payload);
         bytes
     }
 

@@ -75,20 +75,18 @@ impl KeyPrefix {
     /// The prefix, with room for so many bytes more.
     fn followed_by(&self, bytes: usize) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.0.len() + bytes);
-        key.extend(self.0.as_bytes());
+        key.extend_from_slice(self.0.as_bytes());
         key
     }
 }
 
-/// With `format!`, each byte takes a call through the formatter, on every load of a session; and pushed one by one, each
-/// digit takes a look whether there is room.
+/// With `format!`, each byte takes a call through the formatter, on every load of a session. Computed, and not looked up
+/// in a table, many digits are made at once.
 fn push_hexadecimal<const N: usize>(key: &mut Vec<u8>, bytes: &[u8; N]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = [[0; 2]; N];
-    for (pair, byte) in digits.iter_mut().zip(bytes) {
-        *pair = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
-    }
-    key.extend(digits.as_flattened());
+    const LETTERS: u8 = b'a' - b'9' - 1;
+    let digit = |value: u8| b'0' + value + if value > 9 { LETTERS } else { 0 };
+    let digits = bytes.map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
+    key.extend_from_slice(digits.as_flattened());
 }
 
 /// The SHA-256 of a user's id.
