@@ -226,8 +226,8 @@ impl Slot {
         entered.with_slot(self.clone())
     }
 
-    /// Enters as [`enter`](Self::enter), and closes the session under the same lock. Also says whether its cookie
-    /// may be stale, which it cannot become later on.
+    /// Enters as [`enter`](Self::enter), and closes the session before anybody else can enter. Also says whether its
+    /// cookie may be stale, which it cannot become later on.
     pub(crate) async fn enter_and_close(self: &Arc<Self>) -> (Entered<Arc<Self>>, bool) {
         let close = |inner: &mut Inner| {
             inner.stage.close();

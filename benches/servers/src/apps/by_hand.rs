@@ -1,5 +1,5 @@
 //! The app whose handlers make the store's calls themselves, and nothing else: no middleware, no secret whose hash is
-//! compared, no headers for caches.
+//! compared, no headers for caches, no id of the operating system's random source.
 //!
 //! The calls are those of cloakroom's stores, to the letter, through the same client: which script, and which SQL, the
 //! server is asked after the store has used it. A change to the stores so changes this app as well.
