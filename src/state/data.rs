@@ -316,7 +316,7 @@ impl Data {
         untouched
             .into_iter()
             .flatten()
-            .filter(|(key, _)| !staged.contains_key(*key))
+            .filter(|(key, _)| !staged.contains_key(key))
             .chain(
                 staged
                     .iter()
