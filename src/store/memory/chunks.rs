@@ -2,7 +2,13 @@
 
 use std::ops::{Index, IndexMut};
 
-const CHUNK: usize = 32;
+/// The first chunk has this many elements, and each one after it twice as many as the one before, up to the
+/// largest: few elements take little memory, and many are not scattered all over it.
+const FIRST: usize = 32;
+const LARGEST: usize = 1_024;
+
+/// How many chunks there are in which each is twice as large as the one before.
+const GROWING: usize = (LARGEST / FIRST).ilog2() as usize + 1;
 
 /// A vector that grows and shrinks by a chunk at a time.
 ///
@@ -18,16 +24,17 @@ impl<T> Chunks<T> {
     }
 
     pub(super) fn len(&self) -> u32 {
-        let last = self.0.last().map_or(CHUNK, Vec::len);
+        let Some(last) = self.0.last() else { return 0 };
         // The store holds fewer than 2^32 records.
-        (self.0.len() * CHUNK + last - CHUNK) as u32
+        (start_of(self.0.len() - 1) + last.len()) as u32
     }
 
     pub(super) fn push(&mut self, element: T) {
+        let chunks = self.0.len();
         match self.0.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK => chunk.push(element),
+            Some(chunk) if chunk.len() < size_of_chunk(chunks - 1) => chunk.push(element),
             _ => {
-                let mut chunk = Vec::with_capacity(CHUNK);
+                let mut chunk = Vec::with_capacity(size_of_chunk(chunks));
                 chunk.push(element);
                 self.0.push(chunk);
             }
@@ -56,6 +63,35 @@ impl<T> Chunks<T> {
     }
 }
 
+/// How many elements the chunk of this number has room for.
+fn size_of_chunk(chunk: usize) -> usize {
+    FIRST << chunk.min(GROWING - 1)
+}
+
+/// The index of the first element of the chunk of this number.
+fn start_of(chunk: usize) -> usize {
+    match chunk.checked_sub(GROWING) {
+        None => (FIRST << chunk) - FIRST,
+        Some(further) => (FIRST << GROWING) - FIRST + further * LARGEST,
+    }
+}
+
+/// The number of the chunk that this element is in, and its place there.
+fn place_of(index: u32) -> (usize, usize) {
+    // Counted from here, each growing chunk begins at a power of two.
+    let index = index as usize + FIRST;
+    match index.checked_sub(FIRST << GROWING) {
+        None => {
+            let power = index.ilog2();
+            (
+                power as usize - FIRST.ilog2() as usize,
+                index - (1 << power),
+            )
+        }
+        Some(further) => (GROWING + further / LARGEST, further % LARGEST),
+    }
+}
+
 /// What was taken out of a vector.
 #[derive(Debug)]
 pub(super) struct Popped<T> {
@@ -68,15 +104,15 @@ impl<T> Index<u32> for Chunks<T> {
     type Output = T;
 
     fn index(&self, index: u32) -> &T {
-        let index = index as usize;
-        &self.0[index / CHUNK][index % CHUNK]
+        let (chunk, place) = place_of(index);
+        &self.0[chunk][place]
     }
 }
 
 impl<T> IndexMut<u32> for Chunks<T> {
     fn index_mut(&mut self, index: u32) -> &mut T {
-        let index = index as usize;
-        &mut self.0[index / CHUNK][index % CHUNK]
+        let (chunk, place) = place_of(index);
+        &mut self.0[chunk][place]
     }
 }
 
@@ -115,11 +151,25 @@ mod tests {
 
     #[test]
     fn memory_goes_back_with_the_elements() {
-        let mut chunks = numbers(CHUNK as u32 + 1);
+        let mut chunks = numbers(FIRST as u32 + 1);
         assert_eq!(chunks.0.len(), 2);
         let emptied = chunks.pop().unwrap()._emptied;
-        assert_eq!(emptied.map(|chunk| chunk.capacity()), Some(CHUNK));
+        assert_eq!(emptied.map(|chunk| chunk.capacity()), Some(2 * FIRST));
         assert_eq!(chunks.0.len(), 1);
         assert!(chunks.pop().unwrap()._emptied.is_none());
+    }
+
+    #[test]
+    fn chunks_grow_to_the_largest_and_no_push_moves_an_element() {
+        let mut chunks = numbers(100);
+        let first = std::ptr::from_ref(&chunks[0]);
+        for number in 100..10_000 {
+            chunks.push(number);
+        }
+        assert_eq!(std::ptr::from_ref(&chunks[0]), first);
+        let sizes: Vec<_> = chunks.0.iter().map(Vec::capacity).collect();
+        assert_eq!(sizes[..8], [32, 64, 128, 256, 512, 1_024, 1_024, 1_024]);
+        assert!((0..10_000).all(|number| chunks[number] == number));
+        assert_eq!(chunks.len(), 10_000);
     }
 }
