@@ -19,8 +19,9 @@ use crate::store::{SessionStore, StoreError};
 /// Expired sessions are dead whether or not they are deleted, so this is about space only. A store whose
 /// engine expires records by itself needs none.
 ///
-/// - It deletes in batches until none is left for now, and between two batches pauses for as long as the
-///   first one took, so that at least half of the store's time is left to requests.
+/// - It deletes in batches until one is not full, since none is left for now or the store has looked through
+///   enough others, and between two batches pauses for as long as the first one took, so that at least half
+///   of the store's time is left to requests.
 /// - It waits for a random time between 3/4 and 5/4 of the interval, and before the first sweep for a
 ///   random part of it, so that many nodes that are started together do not sweep at once.
 /// - A failure, a panic of the store, and a batch that takes too long, are logged as errors, and each one in
@@ -189,7 +190,7 @@ impl SweeperBuilder {
         }
     }
 
-    /// Deletes batches until none is left for now, and adds up how many records that were.
+    /// Deletes batches until one is not full, and adds up how many records that were.
     async fn sweep(&self, stopped: &mut Stopped, deleted: &mut usize) -> Result<(), SweepFailure> {
         loop {
             let started = Instant::now();

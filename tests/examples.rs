@@ -49,8 +49,8 @@ fn the_counter_says_where_it_is() {
 
 #[test]
 fn no_two_tests_get_the_same_port() {
-    let ports: BTreeSet<_> = (0..8_000).map(|_| example::free_port()).collect();
-    assert_eq!(ports.len(), 8_000);
+    let ports: BTreeSet<_> = (0..2_000).map(|_| example::free_port()).collect();
+    assert_eq!(ports.len(), 2_000);
 }
 
 #[test]

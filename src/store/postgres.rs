@@ -43,7 +43,10 @@ mod statements;
 ///   the sessions of a user.
 /// - The ending of everyone marks that in a transaction of 4.
 /// - A sweep looks at 250 to 10,000 sessions that are due, by its limit, and at as many more while it has not found as
-///   many expired ones as it may delete, until it has put off 50,000 that live on; then the next sweep goes on.
+///   many expired ones as it may delete, until it has put off 50,000 that live on. Then the sweep is over, and the next
+///   one goes on: where among those that are due fewer than 250 (the [batch](crate::SweeperBuilder::batch)) in 50,000
+///   have expired, it takes one sweep for each 50,000 until all had their turn, which is no harm to anybody but the
+///   room that the expired ones take up until then.
 ///
 /// An operation that is dropped while a statement or a transaction runs goes on with that in a task for up to 5
 /// seconds, so that its connection can be used again. Statements are prepared once for each connection, which
@@ -308,9 +311,9 @@ impl PostgresStore {
 const SMALLEST_PAGE: usize = 250;
 const LARGEST_PAGE: usize = 10_000;
 
-/// How many sessions that live on are put off in one call, some more of its last page included, however few expired
-/// ones it has found by then: each takes a write. The next sweep goes on from there. None is put off twice before it
-/// is due again, so that those which expired behind them have their turn however many sessions there are.
+/// After how many sessions that live on and were put off a call ends, however few expired ones it has found by then: each
+/// takes a write. The next sweep goes on from there. What is put off goes behind all that is due now, so that those
+/// which expired have their turn however many sessions there are.
 const MOST_PUT_OFF: usize = 50_000;
 
 /// How many sessions a sweep deleted, how many it put off, and how many were due.

@@ -169,7 +169,9 @@ impl<'a> Report<'a> {
                 .map(|row| (row.round, row))
                 .collect();
             println!("\n{}, {}\n", store.name(), scenario.name());
-            println!("| | requests/s (lowest to highest) | of the first (95 % confidence) | p50, p99 ms | app, store µs of a core |");
+            println!(
+                "| | requests/s (lowest to highest) | of the first (95 % confidence, from six rounds on) | p50, p99 ms | app, store µs of a core |"
+            );
             println!("|---|---|---|---|---|");
             for app in App::ALL {
                 let of_app: Vec<&Row> = of_both().filter(|row| row.app == app).collect();
@@ -218,7 +220,7 @@ impl Spread {
         let count = figures.len() as f64;
         let mut heads = 0.5_f64.powf(count);
         let (mut below, mut likelihood) = (0, heads);
-        while likelihood <= 0.025 {
+        while likelihood <= 0.025 && below < figures.len() / 2 {
             below += 1;
             heads *= (count + 1.0 - below as f64) / below as f64;
             likelihood += heads;

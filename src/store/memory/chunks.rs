@@ -12,9 +12,9 @@ const GROWING: usize = (LARGEST / FIRST).ilog2() as usize + 1;
 
 /// A vector that grows and shrinks by a chunk at a time.
 ///
-/// A `Vec` doubles: with a hundred thousand elements a single push moves them all, and half of the memory
-/// may be unused from then on. Here no push moves anything but the pointers to the chunks, and memory goes
-/// back with the elements.
+/// A `Vec` doubles: with a hundred thousand elements a single push moves them all. Here no push moves anything
+/// but the pointers to the chunks, memory goes back with the elements, and of many elements no more than one
+/// chunk is unused; of fewer than some thousands up to half.
 #[derive(Debug)]
 pub(super) struct Chunks<T>(Vec<Vec<T>>);
 
@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn elements_come_out_as_from_a_stack() {
-        let mut chunks = numbers(100);
-        for number in (0..100).rev() {
+        let mut chunks = numbers(4_100);
+        for number in (0..4_100).rev() {
             assert_eq!(chunks[number], number);
             assert_eq!(chunks.pop().unwrap().element, number);
             assert_eq!(chunks.len(), number);
@@ -147,6 +147,14 @@ mod tests {
         assert_eq!((chunks[3], chunks.len()), (64, 64));
         assert_eq!(chunks.swap_remove(63).unwrap().element, 63);
         assert_eq!((chunks[62], chunks.len()), (62, 63));
+        // Where a chunk ends, and where the next one begins.
+        for count in [32, 33, 96, 97, 992, 993, 2_016, 2_017, 3_040, 3_041] {
+            let mut chunks = numbers(count);
+            assert_eq!(chunks.swap_remove(7).unwrap().element, 7);
+            assert_eq!((chunks[7], chunks.len()), (count - 1, count - 1));
+            let all: u64 = (0..count - 1).map(|index| u64::from(chunks[index])).sum();
+            assert_eq!(all, (0..u64::from(count)).sum::<u64>() - 7);
+        }
     }
 
     #[test]

@@ -19,9 +19,13 @@ fn at(millis: i64) -> OffsetDateTime {
     from_unix_millis(START + millis)
 }
 
+/// With the number spread over all of its bits, as those of a real handle are random: the hash is made for such.
 fn handle(number: u32) -> Handle {
     let mut bytes = [0; 16];
-    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    let odd = [0x9E37_79B9_7F4A_7C15_u64, 0xC2B2_AE3D_27D4_EB4F];
+    for (half, odd) in bytes.chunks_exact_mut(8).zip(odd) {
+        half.copy_from_slice(&u64::from(number).wrapping_mul(odd).to_be_bytes());
+    }
     Handle::from_bytes(bytes)
 }
 

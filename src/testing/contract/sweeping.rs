@@ -104,7 +104,7 @@ pub async fn delete_expired_deletes_from_the_end_of_the_grace_period_on(
     store.holds_none(&handle(4), "after it was swept").await;
 }
 
-/// `delete_expired` deletes at most as many as it is told, and fewer only if none are left.
+/// `delete_expired` deletes at most as many as it is told, and of few records fewer only if none are left.
 pub async fn delete_expired_keeps_to_its_limit(store: Arc<dyn SessionStore>) {
     let store = Subject(store);
     let by_itself = store.expires_by_itself().await;
