@@ -4,7 +4,7 @@ use std::ops::{Index, IndexMut};
 
 /// The first chunk has this many elements, and each one after it twice as many as the one before, up to the
 /// largest: few elements take little memory, and many are not scattered all over it.
-const FIRST: usize = 32;
+const FIRST: usize = 8;
 const LARGEST: usize = 1_024;
 
 /// How many chunks there are in which each is twice as large as the one before.
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(chunks.swap_remove(63).unwrap().element, 63);
         assert_eq!((chunks[62], chunks.len()), (62, 63));
         // Where a chunk ends, and where the next one begins.
-        for count in [32, 33, 96, 97, 992, 993, 2_016, 2_017, 3_040, 3_041] {
+        for count in [9, 10, 24, 25, 1_016, 1_017, 2_040, 2_041, 3_064, 3_065] {
             let mut chunks = numbers(count);
             assert_eq!(chunks.swap_remove(7).unwrap().element, 7);
             assert_eq!((chunks[7], chunks.len()), (count - 1, count - 1));
@@ -176,7 +176,7 @@ mod tests {
         }
         assert_eq!(std::ptr::from_ref(&chunks[0]), first);
         let sizes: Vec<_> = chunks.0.iter().map(Vec::capacity).collect();
-        assert_eq!(sizes[..8], [32, 64, 128, 256, 512, 1_024, 1_024, 1_024]);
+        assert_eq!(sizes[..8], [8, 16, 32, 64, 128, 256, 512, 1_024]);
         assert!((0..10_000).all(|number| chunks[number] == number));
         assert_eq!(chunks.len(), 10_000);
     }

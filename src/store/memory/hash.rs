@@ -7,7 +7,7 @@ use crate::store::Handle;
 /// Hashes handles with a secret key.
 ///
 /// Most handles are random already. The key is for clients who collect ids: without it they could keep those
-/// that fall into one bucket, and make its chain long. Nobody can choose a handle, nor sees a hash, so that one
+/// that fall into one bucket, and make that one long. Nobody can choose a handle, nor sees a hash, so that one
 /// multiplication folded in half will do, where `SipHash` takes many times as long.
 #[derive(Clone, Copy)]
 pub(super) struct HandleHasher {

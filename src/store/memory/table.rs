@@ -5,22 +5,21 @@ use std::sync::Arc;
 use super::chunks::{Chunks, Popped};
 use super::hash::HandleHasher;
 use super::heap::{Heap, Item};
+use super::index::{Bucket, Index};
 use crate::clock::{from_unix_millis, to_unix_millis};
 use crate::store::{Handle, Record, Version};
 
 /// A hash table of records that also knows which expire first, and in which every step is small: growing
-/// and shrinking go one record at a time, so that no call pays for a million others.
+/// and shrinking go a few records at a time, so that no call pays for a million others.
 ///
 /// - The records lie side by side in `nodes`. When one is removed, the last one takes its slot.
-/// - There are as many buckets as records, each a chain through `Node::next`. A record more splits one
-///   bucket in two, a record less merges two (Litwin's linear hashing).
+/// - The [`Index`] finds the slot of a handle.
 /// - One [`Heap`] for each [`Owner`] has the records in the order of expiry.
 #[derive(Debug)]
 pub(super) struct Table {
     hasher: HandleHasher,
     nodes: Chunks<Node>,
-    /// The slot of the first record of each bucket's chain, or [`END`].
-    buckets: Chunks<u32>,
+    index: Index,
     heaps: [Heap; Owner::ALL.len()],
 }
 
@@ -35,10 +34,7 @@ pub(super) enum Owner {
     User,
 }
 
-/// The record of a chain that is the last has this in place of a next one.
-const END: u32 = u32::MAX;
-
-/// A record: 72 bytes, and 20 more in `buckets` and `heaps`. The expiry is in the heap alone.
+/// A record: 72 bytes, and 32 more in the index and the heaps. The expiry is in the heap alone.
 #[derive(Debug)]
 struct Node {
     handle: Handle,
@@ -46,7 +42,6 @@ struct Node {
     created_at: i64,
     user_id: Option<Arc<str>>,
     payload: Arc<[u8]>,
-    next: u32,
     /// Where this record is in the heap of its owner.
     place: u32,
 }
@@ -59,7 +54,7 @@ struct Node {
 #[must_use = "is to be dropped after the unlock"]
 pub(super) struct Removed {
     _node: Option<Popped<Node>>,
-    _bucket: Option<Popped<u32>>,
+    _bucket: Option<Popped<Bucket>>,
     _item: Option<Popped<Item>>,
 }
 
@@ -76,12 +71,12 @@ impl Owner {
 
 impl Table {
     /// A table that hashes with a secret key: else a client who collects ids that fall into one bucket
-    /// could make its chain long.
+    /// could make that one long.
     pub(super) fn new(hasher: HandleHasher) -> Self {
         Self {
             hasher,
             nodes: Chunks::new(),
-            buckets: Chunks::new(),
+            index: Index::new(),
             heaps: [Heap::new(), Heap::new()],
         }
     }
@@ -92,18 +87,8 @@ impl Table {
 
     /// The record of a handle with this hash, by the hasher that the table was made with.
     pub(super) fn find(&self, handle: &Handle, hash: u64) -> Option<Slot> {
-        if self.buckets.len() == 0 {
-            return None;
-        }
-        let mut slot = self.buckets[self.bucket_of(hash)];
-        while slot != END {
-            let node = &self.nodes[slot];
-            if node.handle == *handle {
-                return Some(Slot(slot));
-            }
-            slot = node.next;
-        }
-        None
+        let is_it = |slot| self.nodes[slot].handle == *handle;
+        self.index.find(hash, is_it).map(Slot)
     }
 
     /// The record in this slot. It shares the payload.
@@ -133,8 +118,8 @@ impl Table {
         Some((Slot(first.slot), first.expires_at))
     }
 
-    /// Adds the record of a handle that has none.
-    pub(super) fn insert(&mut self, handle: &Handle, record: &Record) {
+    /// Adds the record of a handle that has none, with the hash of that.
+    pub(super) fn insert(&mut self, handle: &Handle, hash: u64, record: &Record) {
         let slot = self.nodes.len();
         self.nodes.push(Node {
             handle: *handle,
@@ -142,11 +127,9 @@ impl Table {
             created_at: to_unix_millis(record.created_at),
             user_id: record.user_id.clone(),
             payload: Arc::clone(&record.payload),
-            next: END,
             place: 0,
         });
-        self.add_bucket();
-        self.link(slot);
+        self.index.insert(hash, slot);
         self.push_to_heap(slot, to_unix_millis(record.expires_at));
     }
 
@@ -180,12 +163,10 @@ impl Table {
 
     pub(super) fn remove(&mut self, slot: Slot) -> Removed {
         let Slot(slot) = slot;
-        let next = self.nodes[slot].next;
-        self.redirect(slot, next);
         Removed {
+            _bucket: self.index.remove(self.hash_of(slot), slot),
             _item: self.remove_from_heap(Owner::of(&self.nodes[slot].user_id), slot),
             _node: self.move_last_to(slot),
-            _bucket: self.remove_bucket(),
         }
     }
 
@@ -193,7 +174,7 @@ impl Table {
     fn move_last_to(&mut self, slot: u32) -> Option<Popped<Node>> {
         let last = self.nodes.len() - 1;
         if slot != last {
-            self.redirect(last, slot);
+            self.index.redirect(self.hash_of(last), last, slot);
             let node = &self.nodes[last];
             self.heaps[Owner::of(&node.user_id) as usize].set_slot(node.place, slot);
         }
@@ -214,73 +195,8 @@ impl Table {
         heaps[owner as usize].remove(place, |slot, place| nodes[slot].place = place)
     }
 
-    /// The bucket of the record in a slot.
-    fn bucket_of_slot(&self, slot: u32) -> u32 {
-        self.bucket_of(self.hasher.hash(&self.nodes[slot].handle))
-    }
-
-    /// The bucket of a hash: as many low bits of it as number the buckets, and one bit less where
-    /// that bucket does not exist yet.
-    fn bucket_of(&self, hash: u64) -> u32 {
-        let hash = hash as u32;
-        let mask = u32::MAX
-            .checked_shr((self.buckets.len() - 1).leading_zeros())
-            .unwrap_or(0);
-        let bucket = hash & mask;
-        if bucket < self.buckets.len() {
-            bucket
-        } else {
-            bucket & (mask >> 1)
-        }
-    }
-
-    /// Adds a bucket, and moves to it what belongs there: all of that is in the bucket whose number lacks
-    /// the highest bit.
-    fn add_bucket(&mut self) {
-        let added = self.buckets.len();
-        self.buckets.push(END);
-        if let Some(highest) = added.checked_ilog2() {
-            let split = added ^ (1 << highest);
-            let chain = std::mem::replace(&mut self.buckets[split], END);
-            self.link_chain(chain);
-        }
-    }
-
-    fn remove_bucket(&mut self) -> Option<Popped<u32>> {
-        let popped = self.buckets.pop();
-        if let Some(Popped { element: chain, .. }) = popped {
-            self.link_chain(chain);
-        }
-        popped
-    }
-
-    /// Puts each record of a chain into its bucket.
-    fn link_chain(&mut self, mut slot: u32) {
-        while slot != END {
-            let next = self.nodes[slot].next;
-            self.link(slot);
-            slot = next;
-        }
-    }
-
-    /// Puts a record into its bucket.
-    fn link(&mut self, slot: u32) {
-        let bucket = self.bucket_of_slot(slot);
-        self.nodes[slot].next = std::mem::replace(&mut self.buckets[bucket], slot);
-    }
-
-    /// Has the link that leads to the record in slot `from` lead to `to`.
-    fn redirect(&mut self, from: u32, to: u32) {
-        let bucket = self.bucket_of_slot(from);
-        let mut slot = self.buckets[bucket];
-        if slot == from {
-            self.buckets[bucket] = to;
-            return;
-        }
-        while self.nodes[slot].next != from {
-            slot = self.nodes[slot].next;
-        }
-        self.nodes[slot].next = to;
+    fn hash_of(&self, slot: u32) -> u64 {
+        self.hasher.hash(&self.nodes[slot].handle)
     }
 }
 

@@ -26,6 +26,16 @@ const HOUR: i64 = 3_600_000;
 /// What the layer writes for a session with one small key and nobody logged in.
 const PAYLOAD: usize = 94;
 const ROUNDS: usize = 5;
+/// What a `Sweeper` deletes at a time, by default.
+const BATCH: usize = 250;
+
+/// How a store is swept.
+#[derive(Clone, Copy, PartialEq)]
+enum Pace {
+    /// With a pause after each batch, for as long as that took.
+    Sweeper,
+    WithoutPause,
+}
 
 /// How much is measured.
 struct Extent {
@@ -128,16 +138,25 @@ fn main() -> Result<()> {
     let another = Arc::new(MemoryStore::new().max_records(usize::MAX));
     let crowd = sessions..sessions + sessions / 10;
     for round in 1..=ROUNDS {
-        let alone = calls(&store, &extent, None)?;
-        expire_at_once(&another, crowd.clone())?;
-        let beside = calls(&store, &extent, Some(&another))?;
-        expire_at_once(&store, crowd.clone())?;
-        let during = calls(&store, &extent, Some(&store))?;
-        for (what, [median, most, worst]) in [
-            ("alone", alone),
-            ("while many expire in another store", beside),
-            ("while many expire", during),
+        let mut measured = vec![("alone", calls(&store, &extent, None)?)];
+        for (what, swept, pace) in [
+            (
+                "while many expire in another store",
+                &another,
+                Pace::Sweeper,
+            ),
+            ("while many expire", &store, Pace::Sweeper),
+            (
+                "while many go without a pause in another store",
+                &another,
+                Pace::WithoutPause,
+            ),
+            ("while many go without a pause", &store, Pace::WithoutPause),
         ] {
+            expire_at_once(swept, crowd.clone())?;
+            measured.push((what, calls(&store, &extent, Some((swept, pace)))?));
+        }
+        for (what, [median, most, worst]) in measured {
             report(&format!("round {round}, {what}: median call"), median, "us")?;
             report(
                 &format!("round {round}, {what}: 99.9 % of calls"),
@@ -224,14 +243,21 @@ fn expire_at_once(store: &MemoryStore, numbers: Range<u64>) -> Result<()> {
 fn calls(
     store: &MemoryStore,
     extent: &Extent,
-    to_sweep: Option<&Arc<MemoryStore>>,
+    to_sweep: Option<(&Arc<MemoryStore>, Pace)>,
 ) -> Result<[f64; 3]> {
     let now = from_unix_millis(START);
-    let sweep = to_sweep.map(|store| {
+    let sweep = to_sweep.map(|(store, pace)| {
         let store = store.clone();
         std::thread::spawn(move || -> Result<()> {
-            while block_on(store.delete_expired(now, 1_000))?? > 0 {}
-            Ok(())
+            loop {
+                let started = Instant::now();
+                if block_on(store.delete_expired(now, BATCH))?? == 0 {
+                    return Ok(());
+                }
+                if pace == Pace::Sweeper {
+                    std::thread::sleep(started.elapsed());
+                }
+            }
         })
     });
     let mut times = Vec::with_capacity(extent.calls);
