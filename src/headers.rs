@@ -1,6 +1,6 @@
 //! What a session does to the headers of a response.
 
-use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::carrier::{Carrier, Carriers, Line};
@@ -135,18 +135,21 @@ fn vary(headers: &mut HeaderMap, carriers: &Carriers) {
 
 /// Adds a name to `Vary`, unless it says so already.
 fn vary_by(headers: &mut HeaderMap, added: HeaderValue) {
-    // Nearly always.
-    if !headers.contains_key(VARY) {
-        headers.insert(VARY, added);
-        return;
-    }
+    let present = match headers.entry(VARY) {
+        // Nearly always.
+        Entry::Vacant(vacant) => {
+            vacant.insert(added);
+            return;
+        }
+        Entry::Occupied(present) => present,
+    };
     let says_so = |line: &HeaderValue| {
         line.as_bytes().split(|&byte| byte == b',').any(|name| {
             let name = name.trim_ascii();
             name == b"*" || name.eq_ignore_ascii_case(added.as_bytes())
         })
     };
-    if headers.get_all(VARY).iter().any(says_so) {
+    if present.iter().any(says_so) {
         return;
     }
     if let Some(first) = headers.get_mut(VARY) {

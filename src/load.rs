@@ -6,7 +6,6 @@ use crate::error::Error;
 use crate::events::{EventKind, Refusal, Subject};
 use crate::id::{Handle, SessionId};
 use crate::record::Record;
-use crate::settings::Rules;
 use crate::slot::{Entry, Slot, Stage};
 use crate::state::data::Loaded;
 use crate::state::plan::Dropped;
@@ -34,7 +33,7 @@ pub(crate) async fn load(slot: &Slot) -> Result<(), Error> {
     let mut stage = slot.stage();
     if matches!(*stage, Stage::Untouched) {
         *stage = match opened {
-            Ok(opening) => Stage::Loaded(opening.into_state(&slot.settings.rules)),
+            Ok(opening) => Stage::Loaded(opening.state),
             Err(error) => Stage::Failed(error),
         };
     }
@@ -51,11 +50,11 @@ async fn resolve(slot: &Slot) -> Result<Opening, Error> {
         Some(id) => {
             let record = slot.settings.load(&id.handle).await;
             // Made after that: what is there while the store is waited for takes room in the future of every handler.
-            let mut opening = Opening::new(&presented, now);
+            let mut opening = Opening::new(slot, &presented, now);
             opening.open(slot, id, record)?;
             opening
         }
-        None => Opening::new(&presented, now),
+        None => Opening::new(slot, &presented, now),
     };
     if second.is_some() || !opening.copied.is_empty() {
         // Rare. Without the box it would take room in the future of every handler, too.
@@ -99,11 +98,7 @@ impl Presented {
 
 /// What the ids of a request have opened so far.
 struct Opening {
-    now: i64,
-    carrier: Carrier,
-    brought_id: bool,
-    standing: Standing,
-    loaded: Loaded,
+    state: Box<State>,
     /// How many live sessions were opened.
     live: usize,
     /// Sessions of which a copy of an id came.
@@ -112,13 +107,13 @@ struct Opening {
 
 impl Opening {
     /// Nothing is opened yet.
-    fn new(presented: &Presented, now: i64) -> Self {
+    fn new(slot: &Slot, presented: &Presented, now: i64) -> Self {
+        let mut state = Box::new(State::nothing(&slot.settings.rules));
+        state.loaded_at = now;
+        state.carrier = presented.carrier;
+        state.brought_id = presented.brought_anything;
         Self {
-            now,
-            carrier: presented.carrier,
-            brought_id: presented.brought_anything,
-            standing: Standing::Absent,
-            loaded: Loaded::nothing(),
+            state,
             live: 0,
             copied: Vec::new(),
         }
@@ -135,7 +130,7 @@ impl Opening {
         id: &SessionId,
         record: Result<Option<Record>, StoreError>,
     ) -> Result<(), Error> {
-        let (standing, loaded, told) = look_at(slot, id, record, self.now)?;
+        let (standing, loaded, told) = look_at(slot, id, record, self.state.loaded_at)?;
         match told {
             Some((EventKind::CopyInUse, subject)) => self.copied.push(subject),
             Some((kind, subject)) => slot.settings.events.tell(kind, &subject),
@@ -145,17 +140,13 @@ impl Opening {
             Standing::Absent => {}
             Standing::Live(found) => {
                 // Two ids may be of one session: an old one that still opens it, and the current one.
-                let again = is_of(&self.standing, found.handle());
+                let again = is_of(&self.state.standing, found.handle());
                 self.live += usize::from(!again);
                 if !again || found.is_current {
-                    self.standing = Standing::Live(found);
-                    self.loaded = loaded;
+                    self.state.open(Standing::Live(found), loaded);
                 }
             }
-            other if self.live == 0 => {
-                self.standing = other;
-                self.loaded = loaded;
-            }
+            other if self.live == 0 => self.state.open(other, loaded),
             _ => {}
         }
         Ok(())
@@ -176,24 +167,15 @@ impl Opening {
             self.open(slot, id, record)?;
         }
         for subject in std::mem::take(&mut self.copied) {
-            copied_id_used(slot, subject, &self.standing).await?;
+            copied_id_used(slot, subject, &self.state.standing).await?;
         }
         // Two live sessions under one name: which one is the user's cannot be told, so neither is.
         if self.live > 1 {
             let settings = &slot.settings;
             settings.events.two_live_sessions(settings.carriers.name());
-            self.standing = Standing::Absent;
-            self.loaded = Loaded::nothing();
+            self.state.open(Standing::Absent, Loaded::nothing());
         }
         Ok(())
-    }
-
-    fn into_state(self, rules: &Rules) -> Box<State> {
-        let mut state = Box::new(State::new(self.standing, self.loaded, rules));
-        state.loaded_at = self.now;
-        state.carrier = self.carrier;
-        state.brought_id = self.brought_id;
-        state
     }
 }
 

@@ -11,8 +11,6 @@ use crate::carrier::{Brought, Carrier, Carriers};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::state::State;
-#[cfg(feature = "testing")]
-use crate::state::{Standing, data::Loaded};
 
 /// What the layer puts into a request's extensions. It is private, so that nobody reads a session that was
 /// not loaded.
@@ -148,7 +146,7 @@ impl Slot {
     /// A slot in which there is a new session already.
     #[cfg(feature = "testing")]
     pub(crate) fn with_new_session(settings: Arc<Settings>) -> Self {
-        let mut state = State::new(Standing::Absent, Loaded::nothing(), &settings.rules);
+        let mut state = State::nothing(&settings.rules);
         state.loaded_at = settings.now();
         let slot = Self::new(settings, &HeaderMap::new());
         state.carrier = slot.carrier();

@@ -202,12 +202,13 @@ pub(crate) enum CookieEffect {
 }
 
 impl State {
-    pub(crate) fn new(standing: Standing, loaded: Loaded, rules: &Rules) -> Self {
+    /// No session, and nothing staged.
+    pub(crate) fn nothing(rules: &Rules) -> Self {
         Self {
-            was_live: matches!(standing, Standing::Live(_)),
+            was_live: false,
             id_is_unsent: false,
-            standing,
-            data: Data::new(loaded, rules.max_size),
+            standing: Standing::Absent,
+            data: Data::new(Loaded::nothing(), rules.max_size),
             wishes: Wishes::default(),
             carrier: Carrier::default(),
             brought_id: false,
@@ -217,6 +218,20 @@ impl State {
             closed: false,
             generation: 0,
         }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn new(standing: Standing, loaded: Loaded, rules: &Rules) -> Self {
+        let mut state = Self::nothing(rules);
+        state.open(standing, loaded);
+        state
+    }
+
+    /// Takes in what was loaded.
+    pub(crate) fn open(&mut self, standing: Standing, loaded: Loaded) {
+        self.was_live = matches!(standing, Standing::Live(_));
+        self.standing = standing;
+        self.data = Data::new(loaded, self.data.max_size());
     }
 
     pub(crate) fn live(&self) -> Option<&Live> {

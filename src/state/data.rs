@@ -22,7 +22,8 @@ pub(crate) type Replay = Arc<dyn Fn(Option<&[u8]>) -> Result<Arc<[u8]>, Error> +
 /// The entries of a payload as they were loaded. They are framed well: that was checked.
 #[derive(Clone)]
 pub(crate) struct Loaded {
-    payload: Arc<[u8]>,
+    /// `None` where nothing was loaded: an empty one would be counted by all threads in one place.
+    payload: Option<Arc<[u8]>>,
     start: usize,
     size: usize,
 }
@@ -30,7 +31,7 @@ pub(crate) struct Loaded {
 impl Loaded {
     pub(crate) fn nothing() -> Self {
         Self {
-            payload: Arc::default(),
+            payload: None,
             start: 0,
             size: 0,
         }
@@ -46,25 +47,31 @@ impl Loaded {
     pub(crate) fn written(payload: Arc<[u8]>, start: usize) -> Self {
         let size = payload.len() - start;
         Self {
-            payload,
+            payload: Some(payload),
             start,
             size,
         }
     }
 
+    fn bytes(&self) -> &[u8] {
+        let payload = self.payload.as_deref().unwrap_or_default();
+        &payload[self.start..]
+    }
+
     fn entries(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        Entries::new(&self.payload[self.start..]).map_while(Result::ok)
+        Entries::new(self.bytes()).map_while(Result::ok)
     }
 
     fn find(&self, key: &str) -> Option<&[u8]> {
-        Entries::new(&self.payload[self.start..]).find(key)
+        Entries::new(self.bytes()).find(key)
     }
 
     fn get(&self, key: &str) -> Option<Value> {
         let value = self.find(key)?;
-        let start = value.as_ptr().addr() - self.payload.as_ptr().addr();
+        let payload = self.payload.as_ref()?;
+        let start = value.as_ptr().addr() - payload.as_ptr().addr();
         Some(Value {
-            bytes: self.payload.clone(),
+            bytes: payload.clone(),
             range: start..start + value.len(),
         })
     }
