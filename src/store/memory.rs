@@ -33,7 +33,7 @@ mod users;
 ///
 /// # Memory
 ///
-/// A session with one small key takes 200 to 270 bytes, everything included, and 310 in a store of a thousand. A loaded record shares its payload with the store. Memory goes back as sessions end; no call ever pays for the growth of a table
+/// A session with one small key takes 210 to 290 bytes, everything included. A loaded record shares its payload with the store. Memory goes back as sessions end; no call ever pays for the growth of a table
 /// or for a million sessions that expire at once, since all of that goes in small steps.
 ///
 /// # Expiry
