@@ -309,15 +309,15 @@ impl MemoryStore {
         }
     }
 
-    /// Removes up to `most` expired records of the shard that `lock` locks, and returns how many. The
-    /// allocator is called before and after, and not while others wait for the lock.
+    /// Removes up to `most` expired records of the shard that `lock` locks, and returns how many. What
+    /// they held is freed after the unlock, but for the few further lines of the index.
     fn sweep<'a>(
         &self,
         lock: impl FnOnce() -> Option<LockedShard<'a>>,
         cutoff: i64,
         most: usize,
     ) -> usize {
-        // Two kilobytes, whatever `most` is: glibc's allocator lets small blocks that are freed pile up until a larger
+        // Over two kilobytes, whatever `most` is: glibc's allocator lets small blocks that are freed pile up until a larger
         // one is asked for, and only then joins them. After thousands of records that would take one call milliseconds.
         let mut removed = Vec::with_capacity(DELETED_PER_LOCK.max(most));
         if let Some(mut table) = lock() {

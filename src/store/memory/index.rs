@@ -5,7 +5,7 @@ use super::chunks::{Chunks, Popped};
 /// A hash table of slots that grows and shrinks by a bucket at a time (Litwin's linear hashing): no call pays
 /// for a million others.
 ///
-/// A bucket is one cache line, in which the hashes stand with the slots. So a handle that is not there costs
+/// A bucket is one cache line, in which the hashes stand with the slots. So a handle that is not there mostly costs
 /// one look at the memory, as every new session's has to be; and a bucket is split without a look at a record.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -13,7 +13,10 @@ pub(super) struct Index {
     len: usize,
 }
 
-/// Records for each bucket, on average. Of seven places in its line; more would have more of them overflow, and
+/// Entries that a line has room for.
+const PER_LINE: usize = 7;
+
+/// Records for each bucket, on average, of the seven that fit in its line. More would have more of them overflow, and
 /// fewer would take more memory.
 const PER_BUCKET: usize = 4;
 
@@ -24,7 +27,7 @@ pub(super) struct Bucket(Line);
 /// The entries of a bucket, the first ones first. Where they are more than fit, there is a further line.
 #[derive(Debug, Default)]
 struct Line {
-    entries: [Entry; 7],
+    entries: [Entry; PER_LINE],
     more: Option<Box<Line>>,
 }
 
@@ -150,9 +153,14 @@ impl Index {
 }
 
 impl Line {
-    /// The entries of this line and of those behind it.
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
+    /// This line and those behind it.
+    fn lines(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |line| line.more.as_deref())
+    }
+
+    /// The entries of all of them.
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.lines()
             .flat_map(|line| &line.entries)
             .take_while(|entry| !entry.is_free())
     }
@@ -225,8 +233,8 @@ mod tests {
         for bucket in 0..buckets {
             let line = &index.buckets[bucket].0;
             let here = line.entries().count();
-            let lines = std::iter::successors(Some(line), |line| line.more.as_deref()).count();
-            assert_eq!(lines, here.div_ceil(7).max(1));
+            let lines = line.lines().count();
+            assert_eq!(lines, here.div_ceil(PER_LINE).max(1));
             entries += here;
         }
         assert_eq!(entries, model.len());
@@ -295,14 +303,11 @@ mod tests {
             if slot < 1_000 || !slot.is_multiple_of(1_000) {
                 continue;
             }
-            let lines = |bucket| {
-                let line = &index.buckets[bucket].0;
-                std::iter::successors(Some(line), |line| line.more.as_deref()).count()
-            };
+            let lines = |bucket| index.buckets[bucket].0.lines().count();
             let further: usize = (0..index.buckets.len())
                 .map(|bucket| lines(bucket) - 1)
                 .sum();
-            // A bucket that is not split yet holds up to eight records on average. All in all it is one of ten at most.
+            // A bucket that is not split yet holds up to eight records on average. Of all, about one of ten overflows.
             let share = further as f64 / f64::from(index.buckets.len());
             assert!(share < 0.15, "{share} at {slot} records");
             assert!((0..index.buckets.len()).all(|bucket| lines(bucket) < 5));
