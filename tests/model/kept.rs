@@ -125,6 +125,24 @@ fn what_a_failed_save_has_dropped_is_in_no_login_of_another_task() {
 }
 
 #[test]
+fn what_is_staged_after_a_login_has_ended_the_session_of_another_user_survives_its_failure() {
+    plainly(vec![
+        SendAndLoad(0, Own, steps([Insert(0)]), Ok),
+        SendAndLoad(
+            0,
+            Stolen(0),
+            both([Login(0, Plain)], [Login(1, Plain), Insert(0)]),
+            Ok,
+        ),
+        GoOnFor(31, 2),
+        GoOnFor(0, 4),
+        GoOnFor(0, 5),
+        Go(181, GoOn),
+        Go(0, Fail),
+    ]);
+}
+
+#[test]
 fn what_is_staged_during_a_login_is_in_the_session_that_it_makes_of_a_retired_one() {
     let rules = Rules {
         limit: Limit::EndOldest(1),

@@ -57,9 +57,14 @@ impl Reference {
         } else if let Some(gone) = self.gone_with_a_login(who)
             && seen.handle.is_none()
         {
-            // What it had went with the session that the login had begun, or with that of another user. Where
-            // that could not be ended, `destroy` tries again.
-            self.has_no_session(who);
+            match self.wrote_now(who) {
+                // What is staged to the session that the login had begun goes with it.
+                true => self.has_no_session(who),
+                // What was staged to that of another user went when its ending began. What is staged since
+                // waits for a session to come.
+                false => self.parties[who].doing = Doing::Nothing,
+            }
+            // Where that could not be ended, `destroy` tries again.
             self.parties[who].ending_failed = Some(gone);
         } else {
             self.parties[who].doing = Doing::Nothing;
