@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use self::failure::failed;
 use self::statements::{EXPIRED, OTHER_VERSION, Statements};
+use super::sql::connections::Connections;
 use super::sql::statement::{Statement, execute, fetch, query};
 use super::sql::{self, InvalidTableName, TableName, USER_ID, pool};
 use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait};
@@ -78,8 +79,12 @@ mod statements;
 ///   for the server to accept one. The session layer's own
 ///   [time limit](crate::SessionLayerBuilder::store_timeout) is usually shorter.
 /// - **`max_connections`**, 10 by default, times the number of nodes, has to stay below the server's
-///   `max_connections`. An operation has its connection for the time of two round trips, so a few
-///   connections serve thousands of requests a second. **`min_connections`** keeps some open, so that no
+///   `max_connections`. An operation has its connection for the time of two round trips, since sqlx
+///   asks the server again on the way back to the pool; so a few connections serve thousands of requests a
+///   second. While operations of the store wait, a connection goes from one straight to the next, without that
+///   second one and without the pool's hooks, and back to the pool after 16: under such a load your own queries on
+///   the same pool wait that much longer.
+///   **`min_connections`** keeps some open, so that no
 ///   request waits for one to be opened. **`max_lifetime`** and **`idle_timeout`** have to stay below the
 ///   server's `wait_timeout`.
 /// - **TLS.** sqlx encrypts only if it is built with one of its `tls-` features: add it to your own
@@ -107,7 +112,7 @@ mod statements;
 /// In a Galera cluster, other nodes lag, too: set `wsrep_sync_wait = 1`, or use one node.
 #[derive(Clone)]
 pub struct MySqlStore {
-    pool: MySqlPool,
+    connections: Connections<MySql>,
     table: TableName,
     statements: Arc<Statements>,
 }
@@ -139,7 +144,7 @@ impl MySqlStore {
     /// # }
     /// ```
     pub fn new(pool: MySqlPool) -> Self {
-        Self::with_checked_table(pool, TableName::default())
+        Self::with_checked_table(Connections::of(pool), TableName::default())
     }
 
     /// Connects to the database of this URL, `mysql://user:password@host:port/database`.
@@ -181,18 +186,18 @@ impl MySqlStore {
     /// If the name has another character, begins with a digit, or is empty or too long.
     pub fn with_table(self, name: &str) -> Result<Self, InvalidTableName> {
         let table = TableName::parse(name)?;
-        Ok(Self::with_checked_table(self.pool, table))
+        Ok(Self::with_checked_table(self.connections, table))
     }
 
     /// The pool in which the sessions are kept.
     pub fn pool(&self) -> &MySqlPool {
-        &self.pool
+        self.connections.pool()
     }
 
-    fn with_checked_table(pool: MySqlPool, table: TableName) -> Self {
+    fn with_checked_table(connections: Connections<MySql>, table: TableName) -> Self {
         let statements = Arc::new(Statements::new(&table));
         Self {
-            pool,
+            connections,
             table,
             statements,
         }
@@ -208,7 +213,7 @@ impl MySqlStore {
         now: OffsetDateTime,
         statement: impl Fn() -> Statement<MySql> + Send + Sync,
     ) -> Result<Outcome, StoreError> {
-        let result = execute(&self.pool, statement)
+        let result = execute(&self.connections, statement)
             .await
             .map_err(|error| failed(doing, error))?;
         match (result.rows_affected(), result.last_insert_id()) {
@@ -230,7 +235,7 @@ impl MySqlStore {
         handle: &Handle,
         now: OffsetDateTime,
     ) -> Result<Outcome, StoreError> {
-        let live = fetch(&self.pool, || {
+        let live = fetch(&self.connections, || {
             query(&self.statements.is_live)
                 .bind(&handle.as_bytes()[..])
                 .bind(to_unix_millis(now))
@@ -261,7 +266,7 @@ impl MySqlStore {
     }
 
     async fn sweep(&self, statement: &SqlStr, until: i64, limit: usize) -> Result<u64, StoreError> {
-        execute(&self.pool, || {
+        execute(&self.connections, || {
             query(statement).bind(until).bind(sql::limit(limit))
         })
         .await
@@ -296,7 +301,7 @@ impl SessionStore for MySqlStore {
     async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
         const DOING: &str = "create a session in MySQL";
         Self::refuse_to_cut(DOING, record)?;
-        execute(&self.pool, || {
+        execute(&self.connections, || {
             query(&self.statements.create)
                 .bind(&handle.as_bytes()[..])
                 .bind(sql::version_bits(record.version))
@@ -317,7 +322,7 @@ impl SessionStore for MySqlStore {
     }
 
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
-        fetch(&self.pool, || {
+        fetch(&self.connections, || {
             query(&self.statements.load).bind(&handle.as_bytes()[..])
         })
         .await
@@ -368,7 +373,7 @@ impl SessionStore for MySqlStore {
     }
 
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
-        let result = execute(&self.pool, || {
+        let result = execute(&self.connections, || {
             query(&self.statements.delete).bind(&handle.as_bytes()[..])
         })
         .await

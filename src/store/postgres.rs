@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use self::failure::failed;
 use self::statements::Statements;
+use super::sql::connections::Connections;
 use super::sql::statement::{Statement, execute, fetch, fetch_one, query};
 use super::sql::{self, InvalidTableName, TableName, pool};
 use super::{Handle, Outcome, Record, SessionStore, StoreError, UserIndex, Version, async_trait};
@@ -87,8 +88,12 @@ mod statements;
 ///   for the server to accept one. The session layer's own
 ///   [time limit](crate::SessionLayerBuilder::store_timeout) is usually shorter.
 /// - **`max_connections`**, 10 by default, times the number of nodes, has to stay below the server's
-///   `max_connections`. An operation has its connection for the time of two round trips, so a few
-///   connections serve thousands of requests a second. **`min_connections`** keeps some open, so that no
+///   `max_connections`. An operation has its connection for the time of two round trips, since sqlx
+///   asks the server again on the way back to the pool; so a few connections serve thousands of requests a
+///   second. While operations of the store wait, a connection goes from one straight to the next, without that
+///   second one and without the pool's hooks, and back to the pool after 16: under such a load your own queries on
+///   the same pool wait that much longer.
+///   **`min_connections`** keeps some open, so that no
 ///   request waits for one to be opened.
 /// - **TLS.** sqlx encrypts only if it is built with one of its `tls-` features: add it to your own
 ///   dependency on sqlx, and set `sslmode=verify-full` with `sslrootcert` in the URL. Without it, the data of
@@ -116,7 +121,7 @@ mod statements;
 /// sqlx prepares a statement and runs it in two steps, which PgBouncer would send to different servers.
 #[derive(Clone)]
 pub struct PostgresStore {
-    pool: PgPool,
+    connections: Connections<Postgres>,
     schema: Option<TableName>,
     table: TableName,
     statements: Arc<Statements>,
@@ -146,7 +151,7 @@ impl PostgresStore {
     /// # }
     /// ```
     pub fn new(pool: PgPool) -> Self {
-        Self::with_names(pool, None, TableName::default())
+        Self::with_names(Connections::of(pool), None, TableName::default())
     }
 
     /// Connects to the database of this URL, `postgres://user:password@host:port/database`.
@@ -191,7 +196,7 @@ impl PostgresStore {
     /// If the name has another character, begins with a digit, or is empty or too long.
     pub fn with_table(self, name: &str) -> Result<Self, InvalidTableName> {
         let table = TableName::parse(name)?;
-        Ok(Self::with_names(self.pool, self.schema, table))
+        Ok(Self::with_names(self.connections, self.schema, table))
     }
 
     /// Keeps sessions in a table of this schema, whatever the `search_path`. The rules for its name are
@@ -208,18 +213,22 @@ impl PostgresStore {
                 "PostgreSQL keeps schemas that begin with pg_ for itself",
             ));
         }
-        Ok(Self::with_names(self.pool, Some(schema), self.table))
+        Ok(Self::with_names(self.connections, Some(schema), self.table))
     }
 
     /// The pool in which the sessions are kept.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        self.connections.pool()
     }
 
-    fn with_names(pool: PgPool, schema: Option<TableName>, table: TableName) -> Self {
+    fn with_names(
+        connections: Connections<Postgres>,
+        schema: Option<TableName>,
+        table: TableName,
+    ) -> Self {
         let statements = Arc::new(Statements::new(schema.as_ref(), &table));
         Self {
-            pool,
+            connections,
             schema,
             table,
             statements,
@@ -238,7 +247,7 @@ impl PostgresStore {
         now: OffsetDateTime,
         statement: impl Fn() -> Statement<Postgres> + Send + Sync,
     ) -> Result<Outcome, StoreError> {
-        let result = execute(&self.pool, statement)
+        let result = execute(&self.connections, statement)
             .await
             .map_err(|error| failed(doing, error))?;
         match result.rows_affected() {
@@ -256,7 +265,7 @@ impl PostgresStore {
         deletions: usize,
     ) -> Result<Swept, StoreError> {
         let doing = "delete expired sessions from PostgreSQL";
-        let rows = fetch(&self.pool, || {
+        let rows = fetch(&self.connections, || {
             query(&self.statements.delete_expired)
                 .bind(sql::swept_until(now))
                 .bind(sql::limit(page))
@@ -292,7 +301,7 @@ impl PostgresStore {
         handle: &Handle,
         now: OffsetDateTime,
     ) -> Result<Outcome, StoreError> {
-        let live = fetch(&self.pool, || {
+        let live = fetch(&self.connections, || {
             query(&self.statements.is_live)
                 .bind(handle.as_bytes())
                 .bind(to_unix_millis(now))
@@ -326,7 +335,7 @@ struct Swept {
 #[async_trait]
 impl SessionStore for PostgresStore {
     async fn create(&self, handle: &Handle, record: &Record) -> Result<(), StoreError> {
-        execute(&self.pool, || {
+        execute(&self.connections, || {
             query(&self.statements.create)
                 .bind(handle.as_bytes())
                 .bind(sql::version_bits(record.version))
@@ -347,7 +356,7 @@ impl SessionStore for PostgresStore {
     }
 
     async fn load(&self, handle: &Handle) -> Result<Option<Record>, StoreError> {
-        let row = fetch_one(&self.pool, || {
+        let row = fetch_one(&self.connections, || {
             query(&self.statements.load).bind(handle.as_bytes())
         })
         .await
@@ -394,7 +403,7 @@ impl SessionStore for PostgresStore {
     }
 
     async fn delete(&self, handle: &Handle) -> Result<bool, StoreError> {
-        let result = execute(&self.pool, || {
+        let result = execute(&self.connections, || {
             query(&self.statements.delete).bind(handle.as_bytes())
         })
         .await

@@ -10,6 +10,8 @@ use super::{Record, SWEEP_GRACE, StoreError, Version};
 use crate::clock::{from_unix_millis, to_unix_millis};
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(super) mod connections;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(super) mod dialect;
 pub(super) mod index;
 #[cfg(any(feature = "postgres", feature = "mysql"))]

@@ -81,13 +81,13 @@ impl UserIndex for MySqlStore {
 impl MySqlStore {
     fn index(&self) -> ServerIndex<'_, MySql> {
         ServerIndex {
-            pool: &self.pool,
+            connections: &self.connections,
             sql: &self.statements.index,
         }
     }
 
     async fn delete_page(&self, after: &Place, limit: usize) -> sqlx::Result<DeletedSessions> {
-        let page = fetch(&self.pool, || {
+        let page = fetch(&self.connections, || {
             query(&self.statements.page)
                 .bind(&after.user_id[..])
                 .bind(&after.user_id[..])
@@ -111,7 +111,7 @@ impl MySqlStore {
             &self.statements.delete_links,
         ];
         for (statement, deleted) in statements.into_iter().zip(&mut deleted) {
-            let result = execute(&self.pool, || {
+            let result = execute(&self.connections, || {
                 query(statement)
                     .bind(&after.user_id[..])
                     .bind(&after.user_id[..])

@@ -73,14 +73,14 @@ impl UserIndex for PostgresStore {
 impl PostgresStore {
     fn index(&self) -> ServerIndex<'_, Postgres> {
         ServerIndex {
-            pool: &self.pool,
+            connections: &self.connections,
             sql: &self.statements.index,
         }
     }
 
     /// Once no login is under way that has not seen it.
     async fn mark_everyone(&self, at: i64) -> sqlx::Result<()> {
-        transact(&self.pool, || {
+        transact(&self.connections, || {
             let statements = self.statements.clone();
             move |connection: &mut PgConnection| -> Running<'_, _> {
                 Box::pin(async move {
@@ -101,7 +101,7 @@ impl PostgresStore {
     }
 
     async fn delete_page(&self, after: &Place, limit: usize) -> sqlx::Result<DeletedSessions> {
-        let rows = fetch(&self.pool, || {
+        let rows = fetch(&self.connections, || {
             query(&self.statements.delete_linked)
                 .bind(&after.user_id[..])
                 .bind(&after.handle[..])

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use sqlx::{ColumnIndex, Decode, Encode, Executor, IntoArguments, Pool, Type};
+use sqlx::{ColumnIndex, Decode, Encode, Executor, IntoArguments, Type};
 use time::OffsetDateTime;
 
+use super::connections::Connections;
 use super::dialect::Dialect;
 use super::index::{self, IndexStatements};
 use super::statement::{Running, execute, fetch, query, transact};
@@ -16,7 +17,7 @@ use crate::store::{Handle, Link, Linked, LinkedSession};
 
 /// The index of a store on a server.
 pub(in crate::store) struct ServerIndex<'a, DB: Dialect> {
-    pub(in crate::store) pool: &'a Pool<DB>,
+    pub(in crate::store) connections: &'a Connections<DB>,
     pub(in crate::store) sql: &'a Arc<IndexStatements>,
 }
 
@@ -37,7 +38,7 @@ where
         handle: &Handle,
         link: &Link,
     ) -> sqlx::Result<Linked> {
-        transact(self.pool, || {
+        transact(self.connections, || {
             let (sql, user_id) = (self.sql.clone(), user_id.as_bytes().to_vec());
             let (handle, link) = (*handle, *link);
             move |connection: &mut DB::Connection| -> Running<'_, _> {
@@ -55,7 +56,7 @@ where
         handle: &Handle,
         expires_at: OffsetDateTime,
     ) -> sqlx::Result<()> {
-        execute(self.pool, || {
+        execute(self.connections, || {
             query(&self.sql.extend)
                 .bind(to_unix_millis(expires_at))
                 .bind(user_id.as_bytes())
@@ -70,7 +71,7 @@ where
         user_id: &str,
         handle: &Handle,
     ) -> sqlx::Result<()> {
-        execute(self.pool, || {
+        execute(self.connections, || {
             query(&self.sql.unlink)
                 .bind(user_id.as_bytes())
                 .bind(&handle.as_bytes()[..])
@@ -84,7 +85,7 @@ where
         user_id: &str,
         now: OffsetDateTime,
     ) -> sqlx::Result<Vec<LinkedSession>> {
-        let rows = fetch(self.pool, || {
+        let rows = fetch(self.connections, || {
             query(&self.sql.list)
                 .bind(user_id.as_bytes())
                 .bind(to_unix_millis(now))
@@ -94,7 +95,7 @@ where
 
     pub(in crate::store) async fn mark(&self, key: &[u8], at: OffsetDateTime) -> sqlx::Result<()> {
         let at = to_unix_millis(at);
-        execute(self.pool, || {
+        execute(self.connections, || {
             query(&self.sql.mark).bind(key).bind(at).bind(at)
         })
         .await

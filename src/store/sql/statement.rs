@@ -11,15 +11,14 @@
 //!    pool would take as long as the operating system retries.
 
 use std::future::Future;
-use std::ops::DerefMut;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
-use sqlx::{Connection, Database, Executor, IntoArguments, Pool, SqlStr};
+use sqlx::{Connection, Database, Executor, IntoArguments, SqlStr};
 
+use super::connections::Connections;
 use super::dialect::Dialect;
 
 /// How long a statement goes on whose caller is gone.
@@ -47,7 +46,7 @@ where
 
 /// Runs a statement to its end, and says what it did.
 pub(in crate::store) async fn execute<DB>(
-    pool: &Pool<DB>,
+    connections: &Connections<DB>,
     statement: impl Fn() -> Statement<DB> + Send + Sync,
 ) -> sqlx::Result<DB::QueryResult>
 where
@@ -55,7 +54,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    run(pool, || {
+    run(connections, || {
         let statement = statement();
         move |connection: &mut DB::Connection| -> Running<'_, _> { connection.execute(statement) }
     })
@@ -67,7 +66,7 @@ where
 /// To its end means past the commit: rows that a statement with `RETURNING` yields are no sign yet that
 /// what it wrote is kept.
 pub(in crate::store) async fn fetch<DB>(
-    pool: &Pool<DB>,
+    connections: &Connections<DB>,
     statement: impl Fn() -> Statement<DB> + Send + Sync,
 ) -> sqlx::Result<Vec<DB::Row>>
 where
@@ -75,18 +74,17 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    run(pool, || {
+    run(connections, || {
         let statement = statement();
         move |connection: &mut DB::Connection| -> Running<'_, _> { connection.fetch_all(statement) }
     })
     .await
 }
 
-/// Runs a statement that reads at most one row, which it returns. It writes nothing, so that the row is all there
-/// is to wait for: what the server says after it, the connection reads before its next use.
+/// Runs a statement that reads at most one row, and returns that.
 #[cfg(feature = "postgres")]
 pub(in crate::store) async fn fetch_one<DB>(
-    pool: &Pool<DB>,
+    connections: &Connections<DB>,
     statement: impl Fn() -> Statement<DB> + Send + Sync,
 ) -> sqlx::Result<Option<DB::Row>>
 where
@@ -94,7 +92,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    run(pool, || {
+    run(connections, || {
         let statement = statement();
         move |connection: &mut DB::Connection| -> Running<'_, _> {
             connection.fetch_optional(statement)
@@ -105,7 +103,7 @@ where
 
 /// Runs statements in a transaction, to its end; where one of them fails, it is rolled back.
 pub(in crate::store) async fn transact<DB, T, S>(
-    pool: &Pool<DB>,
+    connections: &Connections<DB>,
     statements: impl Fn() -> S + Send + Sync,
 ) -> sqlx::Result<T>
 where
@@ -113,7 +111,7 @@ where
     T: Send + 'static,
     S: for<'c> FnOnce(&'c mut DB::Connection) -> Running<'c, T> + Send + 'static,
 {
-    run(pool, || {
+    run(connections, || {
         let statements = statements();
         move |connection: &mut DB::Connection| -> Running<'_, _> {
             Box::pin(async move {
@@ -128,7 +126,10 @@ where
 }
 
 /// Runs what commits by itself, and again where the server rolled it back for the sake of others.
-async fn run<DB, T, S>(pool: &Pool<DB>, statement: impl Fn() -> S + Send + Sync) -> sqlx::Result<T>
+async fn run<DB, T, S>(
+    connections: &Connections<DB>,
+    statement: impl Fn() -> S + Send + Sync,
+) -> sqlx::Result<T>
 where
     DB: Dialect,
     T: Send + 'static,
@@ -136,7 +137,7 @@ where
 {
     let mut tries = 1;
     loop {
-        let result = run_once(pool, statement()).await;
+        let result = run_once(connections, statement()).await;
         match &result {
             Err(error) if DB::is_rolled_back(error) && tries < MOST_TRIES => tries += 1,
             _ => return result,
@@ -144,21 +145,22 @@ where
     }
 }
 
-async fn run_once<DB, T, S>(pool: &Pool<DB>, statement: S) -> sqlx::Result<T>
+async fn run_once<DB, T, S>(connections: &Connections<DB>, statement: S) -> sqlx::Result<T>
 where
     DB: Dialect,
     T: Send + 'static,
     S: for<'c> FnOnce(&'c mut DB::Connection) -> Running<'c, T> + Send + 'static,
 {
-    // Boxed, since what it takes to make a connection is 9 KB, which would be there until the statement is done.
-    let mut lease = Lease(Some(Box::pin(pool.acquire()).await?));
+    let mut lease = connections.lease().await?;
     ToItsEnd::new(async move {
-        let result = match &mut lease.0 {
-            Some(connection) => statement(connection.deref_mut()).await,
+        let result = match lease.connection() {
+            Some(connection) => statement(connection).await,
             None => Err(sqlx::Error::PoolClosed),
         };
-        if is_in_step::<DB, T>(&result) {
-            lease.give_back();
+        match &result {
+            Ok(_) => lease.pass_on(),
+            Err(error) if is_in_step::<DB>(error) => lease.give_back(),
+            Err(_) => {}
         }
         result
     })
@@ -166,29 +168,8 @@ where
 }
 
 /// Whether the connection is where the next statement can begin, and leads to the right server.
-fn is_in_step<DB: Dialect, T>(result: &sqlx::Result<T>) -> bool {
-    match result {
-        Ok(_) => true,
-        Err(error @ sqlx::Error::Database(_)) => !DB::is_read_only(error),
-        Err(_) => false,
-    }
-}
-
-/// A connection that is closed, unless it was given back.
-struct Lease<DB: Database>(Option<PoolConnection<DB>>);
-
-impl<DB: Database> Lease<DB> {
-    fn give_back(&mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl<DB: Database> Drop for Lease<DB> {
-    fn drop(&mut self) {
-        if let Some(mut connection) = self.0.take() {
-            connection.close_on_drop();
-        }
-    }
+fn is_in_step<DB: Dialect>(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(_)) && !DB::is_read_only(error)
 }
 
 /// Goes on in a task when it is dropped.
