@@ -91,7 +91,7 @@ mod statements;
 ///   `max_connections`. An operation has its connection for the time of two round trips, since sqlx
 ///   asks the server again on the way back to the pool; so a few connections serve thousands of requests a
 ///   second. While operations of the store wait, a connection goes from one straight to the next, without that
-///   second one and without the pool's hooks, and back to the pool after 16: under such a load your own queries on
+///   second one and without the pool's hooks, and back to the pool after four: under such a load your own queries on
 ///   the same pool wait that much longer.
 ///   **`min_connections`** keeps some open, so that no
 ///   request waits for one to be opened.

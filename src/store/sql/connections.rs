@@ -17,7 +17,7 @@ use sqlx::{Database, Pool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// After how many statements a connection goes back to the pool, whoever waits for it.
-const MOST_STATEMENTS: u32 = 16;
+const MOST_STATEMENTS: u32 = 4;
 
 /// The connections of a pool. Clones share them.
 pub(in crate::store) struct Connections<DB: Database>(Arc<Shared<DB>>);
