@@ -90,17 +90,16 @@ mod statements;
 /// - **`max_connections`**, 10 by default, times the number of nodes, has to stay below the server's
 ///   `max_connections`. An operation has its connection for the time of two round trips, since sqlx
 ///   asks the server again on the way back to the pool; so a few connections serve thousands of requests a
-///   second. While operations of the store wait, a connection goes from one straight to the next, without that
-///   second one and without the pool's hooks, and back to the pool after four: under such a load your own queries on
-///   the same pool wait that much longer.
-///   **`min_connections`** keeps some open, so that no
-///   request waits for one to be opened.
+///   second. While operations of the store and its clones wait, a connection goes from one straight to the
+///   next, without that second one and without the pool's hooks, and back to the pool after four operations,
+///   or more where many wait: a query of your own on the same pool waits for these.
+///   **`min_connections`** keeps some open, so that no request waits for one to be opened.
 /// - **TLS.** sqlx encrypts only if it is built with one of its `tls-` features: add it to your own
 ///   dependency on sqlx, and set `sslmode=verify-full` with `sslrootcert` in the URL. Without it, the data of
 ///   sessions can be read, and changed, on the way.
 /// - **The operating system's TCP timeouts**, for a server whose machine is gone without a word. The store gives
 ///   up connections that do not answer an operation, in about 10 seconds. But one that the pool was
-///   just testing, as it does after each use, is gone from the pool until the operating system gives it
+///   just testing, as it does when one comes back, is gone from the pool until the operating system gives it
 ///   up, which takes about 15 minutes on Linux (`net.ipv4.tcp_retries2`).
 ///
 /// # Durability

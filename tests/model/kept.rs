@@ -134,10 +134,9 @@ fn what_is_staged_after_a_login_has_ended_the_session_of_another_user_survives_i
             both([Login(0, Plain)], [Login(1, Plain), Insert(0)]),
             Ok,
         ),
-        GoOnFor(31, 2),
-        GoOnFor(0, 4),
-        GoOnFor(0, 5),
-        Go(181, GoOn),
+        GoOnFor(1, 2),
+        GoOnFor(0, 9),
+        Go(1, GoOn),
         Go(0, Fail),
     ]);
 }

@@ -57,12 +57,15 @@ impl Reference {
         } else if let Some(gone) = self.gone_with_a_login(who)
             && seen.handle.is_none()
         {
-            match self.wrote_now(who) {
-                // What is staged to the session that the login had begun goes with it.
-                true => self.has_no_session(who),
-                // What was staged to that of another user went when its ending began. What is staged since
-                // waits for a session to come.
-                false => self.parties[who].doing = Doing::Nothing,
+            match result {
+                // What was staged to the session before went when its ending began. What is staged since waits for
+                // a session to come.
+                Err(error) if !self.wrote_now(who) && error != ErrorKind::EndingFailed => {
+                    self.parties[who].doing = Doing::Nothing;
+                }
+                // What is staged to the session that the login had begun goes with it; and where an ending failed,
+                // nothing may be staged.
+                _ => self.has_no_session(who),
             }
             // Where that could not be ended, `destroy` tries again.
             self.parties[who].ending_failed = Some(gone);

@@ -560,6 +560,35 @@ async fn a_closed_connection_is_an_error_once() {
     assert_eq!(without_hanging(store.load(&HANDLE)).await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn a_connection_that_is_closed_during_an_operation_is_not_handed_on_to_the_next() {
+    let place = place!();
+    let store = place.migrated(1).await;
+    wait_until(async || store.pool().num_idle() == 1).await;
+    let other = place.pool(2).await;
+    let mut transaction = other.begin().await.unwrap();
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", place.table());
+    sqlx::raw_sql(AssertSqlSafe(lock))
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let close = async {
+        wait_for_a_waiting_statement(&place, &other).await;
+        let sql = format!(
+            "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND query LIKE '%{}%'",
+            place.schema
+        );
+        assert_eq!(ask(&other, &sql).await, 1);
+        transaction.rollback().await.unwrap();
+    };
+    // The second waits for the connection of the first, which is the only one.
+    let both = async { tokio::join!(store.load(&HANDLE), store.load(&HANDLE), close) };
+    let (closed, next, ()) = without_hanging(both).await;
+    assert_eq!(closed.unwrap_err().kind(), StoreErrorKind::Unavailable);
+    assert_eq!(next.unwrap(), None);
+}
+
 /// The statement of a sweep, which is longer than what the server shows of one that runs.
 async fn sweep_statement(store: &PostgresStore) -> String {
     let sql = "SELECT statement FROM pg_prepared_statements WHERE statement LIKE 'WITH links%'";

@@ -1,23 +1,25 @@
-//! The connections of a pool, and how they go from one statement to the next.
+//! The connections of a pool, and how they go from one operation to the next.
 //!
 //! sqlx tests each connection that it gets back: it sends something to the server, and waits for the answer. Where
-//! nobody waits for a connection, that goes unnoticed. Where all are in use, the next statement would have to wait for
-//! it, and the server be asked twice for each. So a connection is left for a statement that waits, and goes to the
-//! pool after some of them, so that others who use the pool get their turn.
+//! nobody waits for a connection, that goes unnoticed. Where all are in use, the next operation would have to wait for
+//! it, and the server be asked twice for each. So a connection is handed on to an operation that waits, and goes to
+//! the pool after some of them, so that others who use the pool get theirs.
 //!
-//! There are as many turns as the pool may have connections, and a statement has one from before it asks the pool for
-//! a connection until its own is back. So whoever waits, waits here, and not for the pool and somebody's connection
-//! at once: nobody breaks off what the pool has begun for them.
+//! There are as many turns as the pool may have connections, and an operation has one until its connection is handed
+//! on, or on its way back to the pool. Who waits for a turn has not asked the pool for anything, and who has asked it is
+//! handed none: so nothing that the pool has begun for somebody, such as to open a connection, is broken off for
+//! another connection.
 
 use std::ops::DerefMut;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// After how many statements a connection goes back to the pool, whoever waits for it.
-const MOST_STATEMENTS: u32 = 4;
+/// After how many operations a connection goes back to the pool if few wait.
+const OPERATIONS: usize = 4;
 
 /// The connections of a pool. Clones share them.
 pub(in crate::store) struct Connections<DB: Database>(Arc<Shared<DB>>);
@@ -25,46 +27,52 @@ pub(in crate::store) struct Connections<DB: Database>(Arc<Shared<DB>>);
 struct Shared<DB: Database> {
     pool: Pool<DB>,
     turns: Arc<Semaphore>,
-    queue: Mutex<Queue<DB>>,
+    waiters: Mutex<Waiters<DB>>,
 }
 
-struct Queue<DB: Database> {
-    /// How many wait for a turn.
-    waiting: usize,
-    /// Connections that were left for them: never more than wait.
-    left: Vec<InUse<DB>>,
+/// Who waits for a turn.
+struct Waiters<DB: Database> {
+    count: usize,
+    /// Connections for them, never more than there are of them.
+    handed_on: Vec<Borrowed<DB>>,
 }
 
 /// A connection that goes back to the pool when it is dropped.
-struct InUse<DB: Database> {
+struct Borrowed<DB: Database> {
     connection: PoolConnection<DB>,
-    /// How many it has had since it left the pool.
-    statements: u32,
+    /// For how many operations more it may be used.
+    operations_left: usize,
 }
 
 impl<DB: Database> Connections<DB> {
     pub(in crate::store) fn of(pool: Pool<DB>) -> Self {
-        let most = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
-        let turns = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let queue = Mutex::new(Queue {
-            waiting: 0,
-            left: Vec::new(),
+        let turns = Arc::new(Semaphore::new(most(&pool)));
+        let waiters = Mutex::new(Waiters {
+            count: 0,
+            handed_on: Vec::new(),
         });
-        Self(Arc::new(Shared { pool, turns, queue }))
+        let shared = Shared {
+            pool,
+            turns,
+            waiters,
+        };
+        Self(Arc::new(shared))
     }
 
     pub(in crate::store) fn pool(&self) -> &Pool<DB> {
         &self.0.pool
     }
 
-    /// A connection for one statement.
+    /// A connection for one operation.
     ///
     /// # Errors
     ///
     /// As those of the pool, also when it takes longer than the pool lets anybody wait.
     pub(super) async fn lease(&self) -> sqlx::Result<Lease<DB>> {
         match self.0.turns.clone().try_acquire_owned() {
-            Ok(turn) => self.lease_from_pool(turn).await,
+            // One who waits may not stand in line for a turn yet, and have been handed a connection: whoever has a
+            // turn takes what there is.
+            Ok(turn) => self.lease_of(self.0.handed_on(), turn).await,
             Err(_) => {
                 let limit = self.0.pool.options().get_acquire_timeout();
                 let lease = tokio::time::timeout(limit, self.wait());
@@ -74,32 +82,48 @@ impl<DB: Database> Connections<DB> {
     }
 
     async fn wait(&self) -> sqlx::Result<Lease<DB>> {
-        let waiting = Waiting::begin(&self.0);
-        let turn = self.0.turns.clone().acquire_owned().await;
+        let waiter = Waiter::of(&self.0);
+        let turn = self.0.turns.clone().acquire_owned();
+        let turn = self.0.pool.close_event().do_until(turn).await?;
         let turn = turn.map_err(|_closed| sqlx::Error::PoolClosed)?;
-        match waiting.end() {
-            Some(in_use) => Ok(self.lease_of(in_use, turn)),
-            None => self.lease_from_pool(turn).await,
-        }
+        let handed_on = self.0.handed_on();
+        drop(waiter);
+        self.lease_of(handed_on, turn).await
     }
 
-    async fn lease_from_pool(&self, turn: OwnedSemaphorePermit) -> sqlx::Result<Lease<DB>> {
-        // Boxed, since what it takes to make a connection is 9 KB, which would be there until the statement is done.
-        let connection = Box::pin(self.0.pool.acquire()).await?;
-        let in_use = InUse {
-            connection,
-            statements: 0,
+    async fn lease_of(
+        &self,
+        handed_on: Option<Borrowed<DB>>,
+        turn: OwnedSemaphorePermit,
+    ) -> sqlx::Result<Lease<DB>> {
+        let borrowed = match handed_on {
+            Some(borrowed) => borrowed,
+            None => self.borrow().await?,
         };
-        Ok(self.lease_of(in_use, turn))
-    }
-
-    fn lease_of(&self, in_use: InUse<DB>, turn: OwnedSemaphorePermit) -> Lease<DB> {
-        Lease {
-            in_use: Some(in_use),
+        Ok(Lease {
+            borrowed: Some(borrowed),
             shared: self.0.clone(),
             _turn: turn,
-        }
+        })
     }
+
+    async fn borrow(&self) -> sqlx::Result<Borrowed<DB>> {
+        let Shared { pool, .. } = &*self.0;
+        // Boxed, since what it takes to make a connection is 9 KB, which would be there until the operation is done.
+        let connection = Box::pin(pool.acquire()).await?;
+        // If each who waits stood in the pool's own line, whoever comes to that now would be behind all of them.
+        let waiting = self.0.waiters().count;
+        Ok(Borrowed {
+            connection,
+            operations_left: OPERATIONS.max(waiting.div_ceil(most(pool))),
+        })
+    }
+}
+
+/// How many connections a pool may have.
+fn most<DB: Database>(pool: &Pool<DB>) -> usize {
+    let most = usize::try_from(pool.options().get_max_connections()).unwrap_or(usize::MAX);
+    most.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 impl<DB: Database> Clone for Connections<DB> {
@@ -109,86 +133,94 @@ impl<DB: Database> Clone for Connections<DB> {
 }
 
 impl<DB: Database> Shared<DB> {
-    /// Leaves a connection for one who waits. Gives it back if there is none.
-    fn leave(&self, in_use: InUse<DB>) -> Result<(), InUse<DB>> {
-        let mut queue = self.queue();
-        if queue.left.len() == queue.waiting {
-            return Err(in_use);
+    /// Hands a connection on to one who waits. Gives it back if there is none.
+    fn hand_on(&self, borrowed: Borrowed<DB>) -> Option<Borrowed<DB>> {
+        let mut waiters = self.waiters();
+        if waiters.handed_on.len() >= waiters.count {
+            return Some(borrowed);
         }
-        queue.left.push(in_use);
-        Ok(())
+        waiters.handed_on.push(borrowed);
+        None
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue<DB>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A connection that was handed on, for one who has a turn.
+    fn handed_on(&self) -> Option<Borrowed<DB>> {
+        self.waiters().handed_on.pop()
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters<DB>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One who waits for a turn, until dropped.
-struct Waiting<'a, DB: Database>(&'a Shared<DB>);
+struct Waiter<'a, DB: Database>(&'a Shared<DB>);
 
-impl<'a, DB: Database> Waiting<'a, DB> {
-    fn begin(shared: &'a Shared<DB>) -> Self {
-        shared.queue().waiting += 1;
+impl<'a, DB: Database> Waiter<'a, DB> {
+    fn of(shared: &'a Shared<DB>) -> Self {
+        shared.waiters().count += 1;
         Self(shared)
     }
-
-    /// With a connection, if one was left. That may be one that was meant for another: who comes later then asks the
-    /// pool, which has one for each turn.
-    fn end(self) -> Option<InUse<DB>> {
-        self.0.queue().left.pop()
-    }
 }
 
-impl<DB: Database> Drop for Waiting<'_, DB> {
+impl<DB: Database> Drop for Waiter<'_, DB> {
     fn drop(&mut self) {
-        let mut queue = self.0.queue();
-        queue.waiting -= 1;
-        // Of those who have given up. It goes back to the pool, outside of the lock.
-        let surplus = (queue.left.len() > queue.waiting).then(|| queue.left.pop());
-        drop(queue);
-        drop(surplus);
+        let mut waiters = self.0.waiters();
+        waiters.count -= 1;
+        let for_nobody = waiters.handed_on.len() > waiters.count;
+        // Outside of a runtime it cannot go back to the pool: then whoever has the next turn takes it.
+        if for_nobody && Handle::try_current().is_ok() {
+            let borrowed = waiters.handed_on.pop();
+            // It goes back outside of the lock.
+            drop(waiters);
+            drop(borrowed);
+        }
     }
 }
 
-/// A connection that is closed, unless it is given back.
+/// A connection that is closed when this is dropped, unless it was passed on or given back.
 pub(super) struct Lease<DB: Database> {
-    /// Until then.
-    in_use: Option<InUse<DB>>,
+    /// `None` once it was.
+    borrowed: Option<Borrowed<DB>>,
     shared: Arc<Shared<DB>>,
-    /// It ends when the connection is back.
+    /// It ends after that.
     _turn: OwnedSemaphorePermit,
 }
 
 impl<DB: Database> Lease<DB> {
-    /// `None` once it was given back.
+    /// `None` once it was passed on or given back.
     pub(super) fn connection(&mut self) -> Option<&mut DB::Connection> {
-        let in_use = self.in_use.as_mut()?;
-        Some(in_use.connection.deref_mut())
+        let borrowed = self.borrowed.as_mut()?;
+        Some(borrowed.connection.deref_mut())
     }
 
-    /// All went well: the next statement may have the connection as it is.
+    /// All went well: the next operation may have the connection as it is.
     pub(super) fn pass_on(&mut self) {
-        let Some(mut in_use) = self.in_use.take() else {
+        let Some(mut borrowed) = self.borrowed.take() else {
             return;
         };
-        in_use.statements += 1;
-        if in_use.statements < MOST_STATEMENTS && !self.shared.pool.is_closed() {
-            // What comes back goes to the pool.
-            let _to_pool = self.shared.leave(in_use);
+        borrowed.operations_left -= 1;
+        if borrowed.operations_left > 0 && !self.shared.pool.is_closed() {
+            // To the pool, if nobody waits.
+            drop(self.shared.hand_on(borrowed));
         }
     }
 
     /// To the pool, which tests it first.
     pub(super) fn give_back(&mut self) {
-        self.in_use = None;
+        self.borrowed = None;
     }
 }
 
 impl<DB: Database> Drop for Lease<DB> {
     fn drop(&mut self) {
-        if let Some(mut in_use) = self.in_use.take() {
-            in_use.connection.close_on_drop();
+        let Some(Borrowed { mut connection, .. }) = self.borrowed.take() else {
+            return;
+        };
+        match Handle::try_current() {
+            Ok(_) => connection.close_on_drop(),
+            // Without a runtime the server is not told.
+            Err(_) => drop(connection.detach()),
         }
     }
 }
@@ -242,6 +274,15 @@ mod tests {
         (connections, counts)
     }
 
+    async fn until(is_so: impl Fn() -> bool + Send + Sync) {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
+            while !is_so() {
+                yield_now().await;
+            }
+        });
+        waited.await.expect("what is waited for never comes");
+    }
+
     impl Counts {
         fn made(&self) -> u32 {
             self.made.load(Ordering::Relaxed)
@@ -266,23 +307,20 @@ mod tests {
         }
 
         async fn until_waiting(&self, count: usize) {
-            while self.0.queue().waiting != count {
-                yield_now().await;
-            }
+            until(|| self.0.waiters().count == count).await;
         }
 
         async fn until_idle(&self, count: usize) {
-            while self.pool().num_idle() != count {
-                yield_now().await;
-            }
+            until(|| self.pool().num_idle() == count).await;
         }
     }
 
     #[tokio::test]
-    async fn a_connection_goes_from_statement_to_statement_and_back_after_some() {
+    async fn a_connection_goes_from_operation_to_operation_and_back_after_some() {
         let (connections, counts) = one().await;
         let mut first = connections.lease().await.unwrap();
-        let others = 3 * MOST_STATEMENTS as usize - 1;
+        // They go on with it after four, as many as still wait then, and one.
+        let others = 3 * OPERATIONS;
         let mut uses = JoinSet::new();
         for _ in 0..others {
             let connections = connections.clone();
@@ -294,7 +332,7 @@ mod tests {
         uses.join_all().await;
         connections.until_idle(1).await;
         assert_eq!((counts.made(), counts.returned()), (1, 3));
-        connections.until_waiting(0).await;
+        assert_eq!(connections.0.waiters().count, 0);
     }
 
     #[tokio::test]
@@ -377,9 +415,9 @@ mod tests {
         assert!(gives_up.as_mut().poll(noop).is_pending());
         first.pass_on();
         drop(first);
-        assert_eq!(connections.0.queue().left.len(), 1);
+        assert_eq!(connections.0.waiters().handed_on.len(), 1);
         drop(gives_up);
-        assert_eq!(connections.0.queue().left.len(), 0);
+        assert_eq!(connections.0.waiters().handed_on.len(), 0);
         connections.until_idle(1).await;
         assert_eq!((counts.made(), counts.returned()), (1, 1));
         connections.use_once().await;
@@ -398,7 +436,7 @@ mod tests {
                 Ok(true)
             })
         });
-        // For one that is made meanwhile, and for the first lease.
+        // For `connect`, which has one tested, and for the first lease.
         go_on.notify_one();
         let connections = connect(options.min_connections(2)).await;
         connections.until_idle(2).await;
@@ -421,14 +459,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_a_turn_takes_what_one_was_handed_who_is_not_in_line_yet() {
+        let (connections, counts) = one().await;
+        let mut first = connections.lease().await.unwrap();
+        let late = Waiter::of(&connections.0);
+        first.pass_on();
+        drop(first);
+        assert_eq!(connections.0.waiters().handed_on.len(), 1);
+        connections.use_once().await;
+        drop(late);
+        connections.until_idle(1).await;
+        assert_eq!((counts.made(), counts.returned()), (1, 1));
+    }
+
+    #[tokio::test]
     async fn nobody_waits_longer_than_the_pool_lets_them() {
-        let counts = Counts::default();
-        let options = options(&counts, 1).acquire_timeout(Duration::from_millis(10));
-        let connections = connect(options).await;
+        let (connections, _) = one().await;
         let _first = connections.lease().await.unwrap();
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
         let late = connections.lease().await.map(drop);
         assert!(matches!(late, Err(sqlx::Error::PoolTimedOut)));
-        assert_eq!(connections.0.queue().waiting, 0);
+        let limit = connections.pool().options().get_acquire_timeout();
+        assert!(began.elapsed() >= limit && began.elapsed() < 2 * limit);
+        assert_eq!(connections.0.waiters().count, 0);
     }
 
     #[tokio::test]
@@ -441,9 +495,58 @@ mod tests {
         });
         connections.until_waiting(1).await;
         let closing = connections.pool().close();
+        // It need not wait for its turn.
+        assert!(matches!(next.await.unwrap(), Err(sqlx::Error::PoolClosed)));
         first.pass_on();
         drop(first);
         closing.await;
-        assert!(matches!(next.await.unwrap(), Err(sqlx::Error::PoolClosed)));
+    }
+
+    #[test]
+    fn what_is_dropped_outside_of_a_runtime_is_dropped_without_a_panic() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (connections, counts) = runtime.block_on(one());
+        drop(runtime.block_on(connections.lease()).unwrap());
+        let mut first = runtime.block_on(connections.lease()).unwrap();
+        let waiter = Waiter::of(&connections.0);
+        first.pass_on();
+        drop(first);
+        drop(waiter);
+        runtime.block_on(connections.use_once());
+        runtime.block_on(connections.until_idle(1));
+        assert_eq!((counts.made(), counts.returned()), (2, 1));
+    }
+
+    /// On several threads, with some who give up, some who fail and some who use the pool themselves.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn none_is_lost_whatever_comes_together() {
+        let counts = Counts::default();
+        let connections = connect(options(&counts, 3)).await;
+        let mut all = JoinSet::new();
+        for number in 0..60_u32 {
+            let connections = connections.clone();
+            all.spawn(async move {
+                for round in 0..50 {
+                    match (number + round) % 5 {
+                        0 => drop(connections.pool().acquire().await.unwrap()),
+                        1 => connections.lease().await.unwrap().give_back(),
+                        2 => {
+                            let lease = connections.lease();
+                            // Some get one, and close it.
+                            drop(tokio::time::timeout(Duration::from_micros(50), lease).await);
+                        }
+                        _ => connections.use_once().await,
+                    }
+                }
+            });
+        }
+        all.join_all().await;
+        assert_eq!(connections.0.waiters().count, 0);
+        assert_eq!(connections.0.waiters().handed_on.len(), 0);
+        assert_eq!(connections.0.turns.available_permits(), 3);
+        until(|| connections.pool().num_idle() == connections.pool().size() as usize).await;
     }
 }

@@ -15,6 +15,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+#[cfg(feature = "postgres")]
+use sqlx::postgres::{PgConnection, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::{Connection, Database, Executor, IntoArguments, SqlStr};
 
@@ -81,20 +83,16 @@ where
     .await
 }
 
-/// Runs a statement that reads at most one row, and returns that.
+/// Runs a statement that yields at most one row, and returns that. To its end, too, as sqlx has it for PostgreSQL; for
+/// MySQL it stops at the row.
 #[cfg(feature = "postgres")]
-pub(in crate::store) async fn fetch_one<DB>(
-    connections: &Connections<DB>,
-    statement: impl Fn() -> Statement<DB> + Send + Sync,
-) -> sqlx::Result<Option<DB::Row>>
-where
-    DB: Dialect,
-    DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-{
+pub(in crate::store) async fn fetch_one(
+    connections: &Connections<Postgres>,
+    statement: impl Fn() -> Statement<Postgres> + Send + Sync,
+) -> sqlx::Result<Option<PgRow>> {
     run(connections, || {
         let statement = statement();
-        move |connection: &mut DB::Connection| -> Running<'_, _> {
+        move |connection: &mut PgConnection| -> Running<'_, _> {
             connection.fetch_optional(statement)
         }
     })
