@@ -75,7 +75,8 @@ impl<DB: Database> Connections<DB> {
             Ok(turn) => self.lease_of(self.0.handed_on(), turn).await,
             Err(_) => {
                 let limit = self.0.pool.options().get_acquire_timeout();
-                let lease = tokio::time::timeout(limit, self.wait());
+                // Boxed, so that those who need not wait have no room for it.
+                let lease = Box::pin(tokio::time::timeout(limit, self.wait()));
                 lease.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
             }
         }
