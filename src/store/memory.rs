@@ -33,8 +33,9 @@ mod users;
 ///
 /// # Memory
 ///
-/// A session with one small key takes 210 to 290 bytes, everything included. A loaded record shares its payload with the store. Memory goes back as sessions end; no call ever pays for the growth of a table
-/// or for a million sessions that expire at once, since all of that goes in small steps.
+/// A session with one small key takes 210 to 290 bytes, everything included. A loaded record shares its payload with
+/// the store. Memory goes back as sessions end; no call ever pays for the growth of a table or for a million sessions
+/// that expire at once, since all of that goes in small steps.
 ///
 /// # Expiry
 ///

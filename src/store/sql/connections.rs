@@ -346,29 +346,27 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn after_an_error_of_the_database_the_pool_tests_it_whoever_waits() {
-        let (connections, counts) = one().await;
-        let mut first = connections.lease().await.unwrap();
-        let next = connections.spawn_use();
-        connections.until_waiting(1).await;
-        first.give_back();
-        drop(first);
-        next.await.unwrap();
-        connections.until_idle(1).await;
-        assert_eq!((counts.made(), counts.returned()), (1, 2));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_given_back_is_closed_and_the_next_one_gets_another() {
+    /// How often the connection of a pool was made, and came back, when one lease of it ended so while another waited.
+    async fn while_another_waits(end: impl FnOnce(Lease<Sqlite>)) -> (u32, u32) {
         let (connections, counts) = one().await;
         let first = connections.lease().await.unwrap();
         let next = connections.spawn_use();
         connections.until_waiting(1).await;
-        drop(first);
+        end(first);
         next.await.unwrap();
         connections.until_idle(1).await;
-        assert_eq!((counts.made(), counts.returned()), (2, 1));
+        (counts.made(), counts.returned())
+    }
+
+    #[tokio::test]
+    async fn after_an_error_of_the_database_the_pool_tests_it_whoever_waits() {
+        let given_back = while_another_waits(|mut first| first.give_back());
+        assert_eq!(given_back.await, (1, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_given_back_is_closed_and_the_next_one_gets_another() {
+        assert_eq!(while_another_waits(drop).await, (2, 1));
     }
 
     #[tokio::test]
