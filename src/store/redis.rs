@@ -91,8 +91,8 @@ pub use self::prefix::InvalidKeyPrefix;
 /// session longer timeouts takes two, to list and to mark one. Ending everyone's sessions goes through the
 /// users who are noted, whichever masters have them, and however slots move meanwhile.
 ///
-/// A user with one session takes about 430 bytes besides the session's own on Redis 7.0, one with five about
-/// 110 for each, and from 65 on, when Redis keeps the set in another way, about 270. The keys are removed 60
+/// A user with one session takes about 415 bytes besides the session's own on Redis 7.0, one with five about
+/// 105 for each, and from 65 on, when Redis keeps the set in another way, about 270. The keys are removed 60
 /// seconds after the last of their sessions expires, by its absolute timeout, or their mark, after 24 hours.
 ///
 /// # Expiry
