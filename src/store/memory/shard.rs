@@ -19,6 +19,11 @@ pub(super) struct Shard {
     earliest: [AtomicI64; Owner::ALL.len()],
 }
 
+/// How often a lock that somebody holds is tried again before the thread sleeps until it is free, and for how long the
+/// processor is told to pause before each try. Together they take longer than anything that is done under the lock.
+const TRIES: usize = 100;
+const PAUSES: usize = 20;
+
 /// Later than any expiry.
 pub(super) const NEVER: i64 = i64::MAX;
 
@@ -43,8 +48,14 @@ impl Shard {
 
     /// Locks the shard; `users` counts the records of users in all shards.
     pub(super) fn lock<'a>(&'a self, users: &'a AtomicUsize) -> LockedShard<'a> {
-        // Only a mistake in the table could poison the lock. Then the other sessions shall still be found,
-        // rather than every call panic.
+        // A thread that sleeps is woken on the core of the one that had the lock, as Linux mostly does it, and may have to
+        // wait there for milliseconds until that one pauses. What is done under the lock takes a thousandth of it.
+        for _ in 0..TRIES {
+            if let Some(locked) = self.try_lock(users) {
+                return locked;
+            }
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+        }
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         self.locked(table, users)
     }
@@ -53,6 +64,8 @@ impl Shard {
     pub(super) fn try_lock<'a>(&'a self, users: &'a AtomicUsize) -> Option<LockedShard<'a>> {
         let table = match self.table.try_lock() {
             Ok(table) => table,
+            // Only a mistake in the table could poison the lock. Then the other sessions shall still be found,
+            // rather than every call panic.
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
