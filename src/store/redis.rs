@@ -46,7 +46,8 @@ pub use self::prefix::InvalidKeyPrefix;
 ///
 /// A clone shares the connection. Each operation on a session is one round trip and one step on one key, so a cluster
 /// does as well as a single server: a command of Redis's own, or a script that it knows by its hash, and
-/// that is sent again where it does not (after a restart, a failover, or `SCRIPT FLUSH`).
+/// that is sent again where it does not (after a restart, a failover, or `SCRIPT FLUSH`). Where much is under way at once
+/// on a single server, the commands (not the scripts) of up to 16 operations go in one write; each has its own answer.
 ///
 /// # Your own client
 ///

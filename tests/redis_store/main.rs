@@ -9,6 +9,7 @@ use cloakroom::store::{
 };
 use cloakroom::{SessionLayer, testing::TestClient};
 use redis::RedisResult;
+use tokio::task::JoinSet;
 
 mod cluster;
 mod eviction_and_rights;
@@ -306,6 +307,32 @@ async fn each_operation_is_one_round_trip() {
     counted(5).await;
     store.delete_expired(now(), 100).await.unwrap();
     counted(5).await;
+}
+
+/// While one is under way, the others that begin go in one pipeline.
+#[tokio::test]
+async fn of_loads_that_go_together_one_may_fail() {
+    let server = server!();
+    let store = server.store().await;
+    for number in 0..17 {
+        let created = store.create(&handle(number), &record(number));
+        created.await.unwrap();
+    }
+    let of_another_type = key(&handle(7));
+    server.ask::<i64>(&["DEL", &of_another_type]).await;
+    server.ask::<i64>(&["LPUSH", &of_another_type, "a"]).await;
+
+    let mut loads = JoinSet::new();
+    for number in 0..17 {
+        let store = store.clone();
+        loads.spawn(async move { (number, store.load(&handle(number)).await) });
+    }
+    while let Some(load) = loads.join_next().await {
+        match load.unwrap() {
+            (7, load) => assert_eq!(load.unwrap_err().kind(), StoreErrorKind::Undecodable),
+            (number, load) => assert_eq!(load.unwrap().unwrap().version.to_u64(), number),
+        }
+    }
 }
 
 /// As a cluster's client does by itself when the connection breaks before the answer.

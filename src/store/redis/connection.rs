@@ -1,11 +1,17 @@
 //! The client's connection: to one server, or to a cluster.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 
 use redis::aio::{ConnectionLike, ConnectionManager};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
+
+use self::batches::Batches;
+
+mod batches;
 
 /// A connection for a [`RedisStore`](super::RedisStore): made `from` a
 /// [`ConnectionManager`] or a [`ClusterConnection`] of the `redis` crate.
@@ -16,13 +22,13 @@ pub struct RedisConnection(Client);
 
 #[derive(Clone)]
 enum Client {
-    Single(ConnectionManager),
+    Single(Batches<ConnectionManager>),
     Cluster(ClusterConnection),
 }
 
 impl From<ConnectionManager> for RedisConnection {
     fn from(connection: ConnectionManager) -> Self {
-        Self(Client::Single(connection))
+        Self(Client::Single(Batches::new(connection)))
     }
 }
 
@@ -33,55 +39,89 @@ impl From<ClusterConnection> for RedisConnection {
 }
 
 impl RedisConnection {
-    /// Sends a command to the server that has this key, and waits for its answer.
+    /// Sends a command to the server that has this key, and waits for its answer. Over one connection to one server, it
+    /// may go together with those of other operations.
     pub(super) async fn send(&self, key: &[u8], command: Cmd) -> RedisResult<Value> {
-        let answer = match self.0.clone() {
-            // The client gives a box here. Below it does not, so that the store does it: what a cluster's command takes
-            // would be part of the future of every operation, and be copied with it.
-            Client::Single(mut connection) => connection.req_packed_command(&command).await,
-            Client::Cluster(mut connection) => {
-                let route = RoutingInfo::SingleNode(master_of(key));
-                Box::pin(connection.route_command(command, route)).await
-            }
+        let answer = match &self.0 {
+            Client::Single(batches) => batches.send(command).await,
+            Client::Cluster(connection) => route(connection, key, command).await,
+        };
+        answer?.extract_error()
+    }
+
+    /// Sends a command that has the server run a script, as [`send`](Self::send).
+    pub(super) async fn run(&self, key: &[u8], script: Cmd) -> RedisResult<Value> {
+        let answer = match &self.0 {
+            Client::Single(batches) => batches.send_alone(script).await,
+            Client::Cluster(connection) => route(connection, key, script).await,
         };
         answer?.extract_error()
     }
 
     /// Sends commands in one go to the server that has this key, and waits for the answers, each of which
-    /// may be an error of its own. The server runs them in this order, but not as one step.
+    /// may be an error of its own. The server runs them in this order, with none in between that comes over a clone of
+    /// this connection, but not as one step.
     pub(super) async fn send_all(
         &self,
         key: &[u8],
         commands: Vec<Cmd>,
     ) -> RedisResult<Vec<RedisResult<Value>>> {
-        let count = commands.len();
-        let mut pipeline = Pipeline::with_capacity(count);
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        let answers = match self.0.clone() {
-            Client::Single(mut connection) => {
+        let (pipeline, count) = pipeline(commands);
+        let answers = match &self.0 {
+            Client::Single(batches) => {
+                let mut connection = batches.connection();
                 connection.req_packed_commands(&pipeline, 0, count).await
             }
-            Client::Cluster(mut connection) => {
+            Client::Cluster(connection) => {
+                let mut connection = connection.clone();
                 let route = master_of(key);
                 Box::pin(connection.route_pipeline(pipeline, 0, count, route)).await
             }
         };
-        let answers: Vec<_> = answers?.into_iter().map(Value::extract_error).collect();
-        if answers.len() != count {
-            return Err(redis::RedisError::from((
-                redis::ErrorKind::UnexpectedReturnType,
-                "another number of answers than of commands",
-            )));
-        }
-        Ok(answers)
+        let answers = all_of(count, answers?)?;
+        Ok(answers.into_iter().map(Value::extract_error).collect())
     }
 
     /// Whether different keys may be on different servers.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.0, Client::Cluster(_))
     }
+}
+
+/// Sends a command to the master that has this key.
+///
+/// Boxed: what a cluster's command takes would be part of the future of every operation, and be copied with it.
+fn route<'a>(
+    connection: &ClusterConnection,
+    key: &'a [u8],
+    command: Cmd,
+) -> Pin<Box<dyn Future<Output = RedisResult<Value>> + Send + 'a>> {
+    let mut connection = connection.clone();
+    Box::pin(async move {
+        let route = RoutingInfo::SingleNode(master_of(key));
+        connection.route_command(command, route).await
+    })
+}
+
+/// The commands as one pipeline, and how many there are.
+fn pipeline(commands: Vec<Cmd>) -> (Pipeline, usize) {
+    let count = commands.len();
+    let mut pipeline = Pipeline::with_capacity(count);
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    (pipeline, count)
+}
+
+/// The answers to a pipeline, if each of its commands has one.
+fn all_of(count: usize, answers: Vec<Value>) -> RedisResult<Vec<Value>> {
+    if answers.len() == count {
+        return Ok(answers);
+    }
+    Err(RedisError::from((
+        ErrorKind::UnexpectedReturnType,
+        "another number of answers than of commands",
+    )))
 }
 
 /// A command with these arguments. It has the room for them from the beginning, and does not move them as it grows.

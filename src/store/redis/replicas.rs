@@ -46,6 +46,17 @@ impl Way<'_> {
         }
     }
 
+    /// Has the server run a script, as [`send`](Self::send).
+    pub(super) async fn run(self, key: &[u8], script: Cmd) -> RedisResult<Answer> {
+        match self {
+            Self::Plain(connection) => Ok(Answer {
+                value: connection.run(key, script).await?,
+                unconfirmed: None,
+            }),
+            Self::Confirmed(replicas) => Box::pin(replicas.send(key, script)).await,
+        }
+    }
+
     /// Sends commands in one go to the server that has this key, which runs them in this order. One answer
     /// may be an error, and the others not.
     pub(super) async fn send_all(

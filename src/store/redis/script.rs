@@ -129,10 +129,10 @@ impl StoredScript {
         key: &[u8],
         arguments: &[Vec<u8>],
     ) -> RedisResult<Answer> {
-        match way.send(key, self.by_hash(key, arguments)).await {
+        match way.run(key, self.by_hash(key, arguments)).await {
             // It is not known there after a restart, a failover, or `SCRIPT FLUSH`. Nothing was run.
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
-                Box::pin(way.send(key, self.by_code(key, arguments))).await
+                Box::pin(way.run(key, self.by_code(key, arguments))).await
             }
             answer => answer,
         }
