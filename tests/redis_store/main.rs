@@ -315,8 +315,8 @@ async fn of_loads_that_go_together_one_may_fail() {
     let server = server!();
     let store = server.store().await;
     for number in 0..17 {
-        let created = store.create(&handle(number), &record(number));
-        created.await.unwrap();
+        let (handle, record) = (handle(number), record(number));
+        store.create(&handle, &record).await.unwrap();
     }
     let of_another_type = key(&handle(7));
     server.ask::<i64>(&["DEL", &of_another_type]).await;
