@@ -46,8 +46,10 @@ pub use self::prefix::InvalidKeyPrefix;
 ///
 /// A clone shares the connection. Each operation on a session is one round trip and one step on one key, so a cluster
 /// does as well as a single server: a command of Redis's own, or a script that it knows by its hash, and
-/// that is sent again where it does not (after a restart, a failover, or `SCRIPT FLUSH`). Where much is under way at once
-/// on a single server, the commands (not the scripts) of up to 16 operations go in one write; each has its own answer.
+/// that is sent again where it does not (after a restart, a failover, or `SCRIPT FLUSH`). Operations that begin
+/// while others are under way on a single server go together, up to 16 in one pipeline, unless they are scripts. Each has
+/// an answer of its own; the client's timeout for an answer, and a limit on how much it sends at once, are for all of
+/// them together.
 ///
 /// # Your own client
 ///

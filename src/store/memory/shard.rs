@@ -19,8 +19,8 @@ pub(super) struct Shard {
     earliest: [AtomicI64; Owner::ALL.len()],
 }
 
-/// How often a lock that somebody holds is tried again before the thread sleeps until it is free, and for how long the
-/// processor is told to pause before each try. Together they take longer than anything that is done under the lock.
+/// How often a lock that somebody holds is tried again before the thread sleeps until it is free, and how often the
+/// processor is told to pause before each try. On many processors that is some 70 µs, and longer than a sweep has the lock.
 const TRIES: usize = 100;
 const PAUSES: usize = 20;
 

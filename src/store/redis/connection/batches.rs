@@ -1,6 +1,10 @@
 //! Commands that come at about the same time, sent as one.
 
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use redis::aio::ConnectionLike;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
@@ -13,9 +17,9 @@ use super::{all_of, pipeline};
 /// itself would mostly be a write to the socket and a read from it, for the app and for the server. A script is not,
 /// and so goes alone: in a batch its answer would come with those of all others, and the app have nothing to do meanwhile.
 ///
-/// No command waits for the answer to another one, nor for time to pass. What finds nothing under way goes at once, as
-/// over any connection. What comes meanwhile goes in a batch, once those had their turn who are ready to run: the more
-/// there is to do, the more go together.
+/// No command waits for time to pass, nor to be sent until another one has its answer. What finds nothing under way goes
+/// at once, as over any connection. What comes meanwhile goes in a batch, once those had their turn who were ready to run
+/// when its first command came: the more there is to do, the more go together.
 #[derive(Clone)]
 pub(super) struct Batches<C> {
     connection: C,
@@ -28,7 +32,7 @@ const MOST: usize = 16;
 /// The commands that are yet to be sent. For every [`MOST`] of them, and for the rest, there is a [`Sender`].
 #[derive(Default)]
 struct Queue {
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
     /// Single commands and batches that are yet to be sent, or to be answered.
     under_way: usize,
     /// That of the senders. Another one does not leave its commands to them: this one may stand still, as one does that
@@ -39,7 +43,7 @@ struct Queue {
 /// A command, and where its answer goes.
 struct Waiting {
     command: Cmd,
-    answer: Asker,
+    asker: Asker,
 }
 
 type Asker = oneshot::Sender<RedisResult<Value>>;
@@ -70,7 +74,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Batches<C> {
             Turn::Now(command, _until_answered) => {
                 self.connection().req_packed_command(&command).await
             }
-            Turn::Soon(answered) => answered.await.unwrap_or_else(|_| Err(not_sent())),
+            Turn::Soon(answered) => answered.await.unwrap_or_else(|_| Err(sender_ended())),
         }
     }
 
@@ -92,9 +96,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Batches<C> {
         let Some(runtime) = runtime.filter(is_for_senders) else {
             return Turn::Now(command, UnderWay::new(&mut queue, &self.queue));
         };
-        let (answer, answered) = oneshot::channel();
+        let (asker, answered) = oneshot::channel();
         let has_sender = !queue.waiting.len().is_multiple_of(MOST);
-        queue.waiting.push(Waiting { command, answer });
+        queue.waiting.push_back(Waiting { command, asker });
         if !has_sender {
             queue.runtime = Some(runtime.id());
             let sender = Sender {
@@ -111,22 +115,22 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Batches<C> {
 
 /// Sends the next commands, once all had their turn who are about to add theirs.
 async fn send_next<C: ConnectionLike>(mut connection: C, mut sender: Sender) {
-    tokio::task::yield_now().await;
+    to_the_back().await;
     let mut batch = sender.take();
     // Nobody waits for those any more.
-    batch.retain(|waiting| !waiting.answer.is_closed());
-    if batch.len() <= 1 {
-        if let Some(Waiting { command, answer }) = batch.pop() {
-            tell(answer, connection.req_packed_command(&command).await);
-        }
+    batch.retain(|waiting| !waiting.asker.is_closed());
+    if batch.is_empty() {
         return;
     }
-    let (commands, askers): (Vec<_>, Vec<_>) = batch
+    let (commands, mut askers): (Vec<_>, Vec<_>) = batch
         .into_iter()
-        .map(|waiting| (waiting.command, waiting.answer))
+        .map(|waiting| (waiting.command, waiting.asker))
         .unzip();
     let (pipeline, count) = pipeline(commands);
-    let values = connection.req_packed_commands(&pipeline, 0, count).await;
+    let request = connection.req_packed_commands(&pipeline, 0, count);
+    let Some(values) = unless_all_go(request, &mut askers).await else {
+        return;
+    };
     match values.and_then(|values| all_of(count, values)) {
         Ok(values) => askers
             .into_iter()
@@ -136,6 +140,36 @@ async fn send_next<C: ConnectionLike>(mut connection: C, mut sender: Sender) {
             .into_iter()
             .for_each(|asker| tell(asker, Err(error.clone()))),
     }
+}
+
+/// Goes to the end of the tasks that are ready to run. Not `tokio::task::yield_now`, after which a task is none of those
+/// until its thread looks for more to do: no other thread could take it meanwhile, from one that is busy for long.
+async fn to_the_back() {
+    let mut was_there = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut was_there, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What comes of a request; `None` once nobody waits for it any more. It is given up then, as whoever sends a command
+/// alone gives it up: while the client connects anew it would be kept, and sent at last.
+async fn unless_all_go<T>(request: impl Future<Output = T>, askers: &mut [Asker]) -> Option<T> {
+    let mut request = pin!(request);
+    let mut all_gone = pin!(async {
+        for asker in askers {
+            asker.closed().await;
+        }
+    });
+    poll_fn(|context| match request.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => all_gone.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 fn tell(asker: Asker, value: RedisResult<Value>) {
@@ -188,18 +222,19 @@ fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn not_sent() -> RedisError {
+/// Whether the command was sent is not known.
+fn sender_ended() -> RedisError {
     RedisError::from((
         ErrorKind::Io,
-        "the task that sends commands ended before the answer came",
+        "the runtime of the task that sends commands ended before the answer came",
     ))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
     use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Waker};
+    use std::time::Duration;
 
     use redis::{Pipeline, RedisFuture, cmd};
     use tokio::runtime::{Builder, Runtime};
@@ -213,6 +248,10 @@ mod tests {
         /// How many commands went together.
         sent: Arc<Mutex<Vec<usize>>>,
         is_broken: bool,
+        /// Answers nothing.
+        is_silent: bool,
+        /// Answers that are lacking.
+        lacks: usize,
     }
 
     impl Echo {
@@ -225,10 +264,14 @@ mod tests {
             for _ in 0..3 {
                 yield_now().await;
             }
-            match self.is_broken {
-                true => Err(RedisError::from((ErrorKind::Io, "broken"))),
-                false => Ok(commands.iter().map(|command| echo(command)).collect()),
+            if self.is_silent {
+                std::future::pending::<()>().await;
             }
+            if self.is_broken {
+                return Err(RedisError::from((ErrorKind::Io, "broken")));
+            }
+            let answered = commands.iter().skip(self.lacks);
+            Ok(answered.map(|command| echo(command)).collect())
         }
     }
 
@@ -287,6 +330,17 @@ mod tests {
         assert_eq!((queue.waiting.len(), queue.under_way), (0, 0));
     }
 
+    /// Waits until nothing is under way: a sender ends after those whom it tells.
+    async fn until_at_rest(batches: &Batches<Echo>) {
+        for _ in 0..10_000 {
+            if batches.queue.lock().unwrap().under_way == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_is_at_rest(batches);
+    }
+
     fn runtime() -> Runtime {
         Builder::new_current_thread().build().unwrap()
     }
@@ -297,20 +351,20 @@ mod tests {
         let batches = Batches::new(connection.clone());
         send_at_once(&batches, 6).await;
         assert_eq!(connection.sent(), [1, 5]);
-        yield_now().await;
-        assert_is_at_rest(&batches);
+        until_at_rest(&batches).await;
     }
 
     #[tokio::test]
-    async fn one_after_another_goes_at_once_without_a_task() {
+    async fn one_after_another_goes_at_once() {
         let connection = Echo::default();
         let batches = Batches::new(connection.clone());
         for number in 0..3 {
-            let answer = batches.send(numbered(number)).await;
-            assert_eq!(answer.unwrap(), echo(&numbered(number)));
+            let sending = begin(&batches, number);
+            // Before anything else had a turn.
+            assert_eq!(connection.sent().len(), number + 1);
+            assert_eq!(sending.await.unwrap(), echo(&numbered(number)));
             assert_is_at_rest(&batches);
         }
-        assert_eq!(connection.sent(), [1, 1, 1]);
     }
 
     #[tokio::test]
@@ -323,8 +377,7 @@ mod tests {
         assert_eq!(one.await.unwrap(), echo(&numbered(0)));
         assert_eq!(two.await.unwrap(), echo(&numbered(1)));
         assert_eq!(connection.sent(), [1, 1, 1]);
-        yield_now().await;
-        assert_is_at_rest(&batches);
+        until_at_rest(&batches).await;
     }
 
     #[tokio::test]
@@ -338,8 +391,7 @@ mod tests {
             let batches = Batches::new(connection.clone());
             send_at_once(&batches, count).await;
             assert_eq!(connection.sent(), expected);
-            yield_now().await;
-            assert_is_at_rest(&batches);
+            until_at_rest(&batches).await;
         }
     }
 
@@ -370,10 +422,7 @@ mod tests {
             task.unwrap();
         }
         assert!(connection.sent().iter().any(|&count| count > 1));
-        while batches.queue.lock().unwrap().under_way > 0 {
-            yield_now().await;
-        }
-        assert_is_at_rest(&batches);
+        until_at_rest(&batches).await;
     }
 
     #[tokio::test]
@@ -405,8 +454,74 @@ mod tests {
         assert_eq!(other.await.unwrap(), echo(&numbered(3)));
         // Nobody waited any more for the second one when the others were sent.
         assert_eq!(connection.sent(), [1, 2]);
-        yield_now().await;
-        assert_is_at_rest(&batches);
+        until_at_rest(&batches).await;
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_given_up() {
+        let connection = Echo {
+            is_silent: true,
+            ..Echo::default()
+        };
+        let batches = Batches::new(connection.clone());
+        let at_once = begin(&batches, 0);
+        let (one, other) = (begin(&batches, 1), begin(&batches, 2));
+        let sent = async {
+            while connection.sent() != [1, 2] {
+                yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), sent)
+            .await
+            .unwrap();
+        drop((at_once, one));
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        // For the other one's sake.
+        assert_eq!(batches.queue.lock().unwrap().under_way, 1);
+        drop(other);
+        until_at_rest(&batches).await;
+    }
+
+    #[tokio::test]
+    async fn where_an_answer_is_lacking_nobody_gets_that_of_another() {
+        let connection = Echo {
+            lacks: 1,
+            ..Echo::default()
+        };
+        let batches = Batches::new(connection.clone());
+        // The first one goes at once, and has no answer to be told.
+        let under_way = UnderWay::new(&mut lock(&batches.queue), &batches.queue);
+        let (one, other) = (begin(&batches, 1), begin(&batches, 2));
+        for sending in [one, other] {
+            let error = sending.await.unwrap_err().to_string();
+            assert!(error.contains("another number of answers"), "{error}");
+        }
+        drop(under_way);
+    }
+
+    /// The thread that the sender began on is busy with another task, and for a minute unless the answer comes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thread_that_is_busy_keeps_nobody_waiting() {
+        let batches = Batches::new(Echo::default());
+        let (tell, told) = std::sync::mpsc::channel();
+        let waits = async move {
+            let under_way = UnderWay::new(&mut lock(&batches.queue), &batches.queue);
+            // Each is made on this thread: the last one is run first, and with it the sender.
+            let busy = tokio::spawn(async move {
+                let was_told = told.recv_timeout(Duration::from_secs(60));
+                drop(under_way);
+                was_told.is_ok()
+            });
+            tokio::spawn(async move {
+                let answer = batches.send(numbered(0)).await;
+                tell.send(answer).unwrap();
+            });
+            busy
+        };
+        let busy = tokio::spawn(waits).await.unwrap();
+        assert!(busy.await.unwrap());
     }
 
     #[test]
@@ -437,8 +552,10 @@ mod tests {
 
     #[test]
     fn without_a_runtime_it_is_left_to_the_client() {
-        let batches = Batches::new(Echo::default());
+        let connection = Echo::default();
+        let batches = Batches::new(connection.clone());
         let mut all = [begin(&batches, 0), begin(&batches, 1)];
+        assert_eq!(connection.sent(), [1, 1]);
         let mut context = Context::from_waker(Waker::noop());
         for (number, sending) in all.iter_mut().enumerate() {
             let answer = loop {
