@@ -501,27 +501,34 @@ mod tests {
         drop(under_way);
     }
 
-    /// The thread that the sender began on is busy with another task, and for a minute unless the answer comes.
+    /// The thread that the sender began on has something else to do, and for a minute unless the answer comes.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_thread_that_is_busy_keeps_nobody_waiting() {
         let batches = Batches::new(Echo::default());
-        let (tell, told) = std::sync::mpsc::channel();
-        let waits = async move {
+        let (occupied, is_occupied) = oneshot::channel();
+        let (let_go, may_go) = std::sync::mpsc::channel();
+        // The other thread takes nothing from the busy one before that is busy.
+        let other = tokio::spawn(async move {
+            occupied.send(()).unwrap();
+            may_go.recv_timeout(Duration::from_secs(60)).unwrap();
+        });
+        is_occupied.await.unwrap();
+        let busy = tokio::spawn(async move {
             let under_way = UnderWay::new(&mut lock(&batches.queue), &batches.queue);
-            // Each is made on this thread: the last one is run first, and with it the sender.
-            let busy = tokio::spawn(async move {
-                let was_told = told.recv_timeout(Duration::from_secs(60));
-                drop(under_way);
-                was_told.is_ok()
+            let mut sending = begin(&batches, 0);
+            // The sender has its first turn.
+            to_the_back().await;
+            let_go.send(()).unwrap();
+            let mut context = Context::from_waker(Waker::noop());
+            let answered = (0..60_000).any(|_| {
+                std::thread::sleep(Duration::from_millis(1));
+                sending.as_mut().poll(&mut context).is_ready()
             });
-            tokio::spawn(async move {
-                let answer = batches.send(numbered(0)).await;
-                tell.send(answer).unwrap();
-            });
-            busy
-        };
-        let busy = tokio::spawn(waits).await.unwrap();
+            drop((sending, under_way));
+            answered
+        });
         assert!(busy.await.unwrap());
+        other.await.unwrap();
     }
 
     #[test]
