@@ -48,8 +48,8 @@ impl Shard {
 
     /// Locks the shard; `users` counts the records of users in all shards.
     pub(super) fn lock<'a>(&'a self, users: &'a AtomicUsize) -> LockedShard<'a> {
-        // A thread that sleeps is woken on the core of the one that had the lock, as Linux mostly does it, and may have to
-        // wait there for milliseconds until that one pauses. What is done under the lock takes a thousandth of it.
+        // A thread that sleeps may be woken milliseconds after the lock is free, up to a tick of the scheduler. What is done
+        // under the lock takes a hundredth of that.
         for _ in 0..TRIES {
             if let Some(locked) = self.try_lock(users) {
                 return locked;

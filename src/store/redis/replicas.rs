@@ -38,10 +38,7 @@ impl Way<'_> {
     /// write.
     pub(super) async fn send(self, key: &[u8], command: Cmd) -> RedisResult<Answer> {
         match self {
-            Self::Plain(connection) => Ok(Answer {
-                value: connection.send(key, command).await?,
-                unconfirmed: None,
-            }),
+            Self::Plain(connection) => connection.send(key, command).await.map(Answer::plain),
             Self::Confirmed(replicas) => Box::pin(replicas.send(key, command)).await,
         }
     }
@@ -49,10 +46,7 @@ impl Way<'_> {
     /// Has the server run a script, as [`send`](Self::send).
     pub(super) async fn run(self, key: &[u8], script: Cmd) -> RedisResult<Answer> {
         match self {
-            Self::Plain(connection) => Ok(Answer {
-                value: connection.run(key, script).await?,
-                unconfirmed: None,
-            }),
+            Self::Plain(connection) => connection.run(key, script).await.map(Answer::plain),
             Self::Confirmed(replicas) => Box::pin(replicas.send(key, script)).await,
         }
     }
@@ -67,11 +61,7 @@ impl Way<'_> {
         match self {
             Self::Plain(connection) => {
                 let values = connection.send_all(key, commands).await?.into_iter();
-                let plain = |value| Answer {
-                    value,
-                    unconfirmed: None,
-                };
-                Ok(values.map(|value| value.map(plain)).collect())
+                Ok(values.map(|value| value.map(Answer::plain)).collect())
             }
             Self::Confirmed(replicas) => Box::pin(replicas.send_all(key, commands)).await,
         }
@@ -163,6 +153,14 @@ impl Replicas {
 }
 
 impl Answer {
+    /// For which no replica was asked.
+    fn plain(value: Value) -> Self {
+        Self {
+            value,
+            unconfirmed: None,
+        }
+    }
+
     /// Fails where the write that this is the answer to was not confirmed.
     pub(super) fn confirmed(&self, doing: &str) -> Result<(), StoreError> {
         match &self.unconfirmed {

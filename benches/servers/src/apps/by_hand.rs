@@ -2,7 +2,8 @@
 //! compared, no headers for caches, no id of the operating system's random source.
 //!
 //! The calls are those of cloakroom's stores, to the letter, through the same client: which script, and which SQL, the
-//! server is asked after the store has used it. A change to the stores so changes this app as well.
+//! server is asked after the store has used it. A change to the stores so changes this app as well. But each call goes by
+//! itself, as the client and its pool have it: none with others, and no connection from one straight to the next.
 
 use std::time::{Duration, SystemTime};
 

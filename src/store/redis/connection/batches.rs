@@ -486,12 +486,11 @@ mod tests {
 
     #[tokio::test]
     async fn where_an_answer_is_lacking_nobody_gets_that_of_another() {
-        let connection = Echo {
+        let batches = Batches::new(Echo {
             lacks: 1,
             ..Echo::default()
-        };
-        let batches = Batches::new(connection.clone());
-        // The first one goes at once, and has no answer to be told.
+        });
+        // So that both go together.
         let under_way = UnderWay::new(&mut lock(&batches.queue), &batches.queue);
         let (one, other) = (begin(&batches, 1), begin(&batches, 2));
         for sending in [one, other] {
